@@ -1,0 +1,45 @@
+"""A generation as the dialects see it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from llmd.core.output import FinishReason, Timings, TokenLogprob
+
+
+@dataclass(frozen=True, slots=True)
+class PromptEcho:
+    """The prompt of choice `index`, asked for with `echo`: each token's bytes, and with logprobs
+    one entry for each token (None for the first, before which nothing stands).
+    """
+
+    index: int
+    tokens: tuple[bytes, ...]
+    logprobs: tuple[TokenLogprob | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TextDelta:
+    """More text of choice `index` (prompt-major: prompt * num_choices + choice).
+
+    `num_tokens` counts the generated tokens that this text came of.
+    """
+
+    index: int
+    text: str
+    num_tokens: int = 0
+    logprobs: tuple[TokenLogprob, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The end of choice `index`. `error` explains FinishReason.ERROR."""
+
+    index: int
+    reason: FinishReason
+    timings: Timings
+    stop_text: str | None = None
+    error: str | None = None
+
+
+Event = PromptEcho | TextDelta | Finished

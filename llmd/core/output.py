@@ -1,0 +1,74 @@
+"""What the engine gives back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class FinishReason(Enum):
+    """Why a sequence ended."""
+
+    STOP = "stop"
+    """The model ended its turn, or a stop string appeared."""
+    LENGTH = "length"
+    """max_tokens or the end of the context was reached."""
+    ABORTED = "aborted"
+    """Its client went away, or the daemon is shutting down."""
+    ERROR = "error"
+    """The engine could not go on with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A token that could have stood here. `logprob` is natural, of the model's raw distribution."""
+
+    token_id: int
+    text: bytes
+    logprob: float
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """A chosen token with its most likely rivals, most likely first (the chosen one may be among
+    them).
+    """
+
+    chosen: Candidate
+    top: tuple[Candidate, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timings:
+    """Where the time of one sequence went; milliseconds of the engine's clock.
+
+    `num_cached` prompt tokens were not computed for this request; `num_prompt` is the rest.
+    """
+
+    num_cached: int
+    num_prompt: int
+    prompt_ms: float
+    num_generated: int
+    generated_ms: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """News of one sequence (choice `index` of request `request_id`) since its last Output.
+
+    `text` is complete UTF-8 that no stop string can take back any more. `logprobs` holds the
+    tokens whose text is at last in `text`; empty unless asked for. `finish_reason` is None until
+    the last Output, which alone carries `timings`; `error` explains FinishReason.ERROR;
+    `stop_text` is the stop string that ended it.
+    """
+
+    request_id: str
+    index: int
+    text: str
+    num_tokens: int
+    logprobs: tuple[TokenLogprob, ...] = ()
+    prompt_logprobs: tuple[TokenLogprob | None, ...] = ()
+    finish_reason: FinishReason | None = None
+    timings: Timings | None = None
+    stop_text: str | None = None
+    error: str | None = None

@@ -1,0 +1,159 @@
+"""The event loop's side of an engine."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import replace
+from typing import assert_never
+
+from llmd.core.output import Output
+from llmd.engine.loading import LoadedModel
+from llmd.engine.notice import Ended, Loaded, LoadFailed, Notice, Stepped
+from llmd.engine.request import Abort, Close, Request, Submit
+from llmd.engine.stats import EngineStats
+from llmd.engine.thread import Build, EngineThread
+from llmd.errors import EngineFailed, LlmdError
+
+
+class OutputStream:
+    """The outputs of one request: an async iterator that ends with the last sequence's last one.
+    Outputs that nobody read yet are merged, so a slow reader costs memory for its text alone.
+    """
+
+    def __init__(self, client: EngineClient, request: Request) -> None:
+        self._client = client
+        self._request_id = request.id
+        self._num_undelivered = len(request.prompts) * request.num_choices
+        self._unread: deque[Output] = deque()
+        self._waiter: asyncio.Future[None] | None = None
+        self._error: LlmdError | None = None
+
+    def __aiter__(self) -> OutputStream:
+        return self
+
+    async def __anext__(self) -> Output:
+        """Raises EngineFailed when the engine ended before the request did."""
+        while not self._unread:
+            if self._error is not None:
+                raise self._error
+            if self._num_undelivered == 0:
+                raise StopAsyncIteration
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        return self._unread.popleft()
+
+    def abort(self) -> None:
+        """Let the engine forget the request; nothing is delivered any more. Idempotent, and a
+        plain call, so that a cancelled task can make it.
+        """
+        self._client.forget(self._request_id)
+
+    def put(self, output: Output) -> bool:
+        """Deliver; True when this was the last output of the last sequence."""
+        last = self._unread[-1] if self._unread else None
+        if last is not None and last.index == output.index and last.finish_reason is None:
+            self._unread[-1] = _merge(last, output)
+        else:
+            self._unread.append(output)
+        self._num_undelivered -= output.finish_reason is not None
+        self._wake()
+        return self._num_undelivered == 0
+
+    def fail(self, error: LlmdError) -> None:
+        """What was delivered stays readable; then comes the error."""
+        self._error = error
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
+class EngineClient:
+    """Starts, feeds and closes one engine. Event loop only."""
+
+    def __init__(self, build: Build) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._thread = EngineThread(build, self._publish)
+        self._streams: dict[str, OutputStream] = {}
+        self._loaded: asyncio.Future[LoadedModel] = self._loop.create_future()
+        self._ended: asyncio.Future[None] = self._loop.create_future()
+        self.error: LlmdError | None = None
+        """Why the engine ended by itself."""
+        self.stats: EngineStats | None = None
+        """As of the last step that brought anything."""
+
+    async def start(self) -> LoadedModel:
+        """Load the model. Raises what loading raises; cancelling the caller does not stop it."""
+        self._thread.start()
+        return await asyncio.shield(self._loaded)
+
+    def submit(self, request: Request) -> OutputStream:
+        """Raises EngineFailed when the engine has ended."""
+        if self._ended.done():
+            raise self.error or EngineFailed("the engine is closed. Try again.")
+        stream = self._streams[request.id] = OutputStream(self, request)
+        self._thread.send(Submit(request))
+        return stream
+
+    def forget(self, request_id: str) -> None:
+        """Abort a request unless it is over already. Idempotent."""
+        if self._streams.pop(request_id, None) is not None:
+            self._thread.send(Abort(request_id))
+
+    async def close(self) -> None:
+        """Abort what runs, free the model, and wait for the thread to end. Idempotent."""
+        self._thread.send(Close())
+        await asyncio.shield(self._ended)
+        self._thread.join()
+
+    def _publish(self, notice: Notice) -> None:
+        """On the engine thread."""
+        try:
+            self._loop.call_soon_threadsafe(self._deliver, notice)
+        except RuntimeError:
+            # The loop is closed: nobody is left to read.
+            return
+
+    def _deliver(self, notice: Notice) -> None:
+        match notice:
+            case Loaded(model):
+                self._loaded.set_result(model)
+            case LoadFailed(error):
+                self._end(error)
+                self._loaded.set_exception(error)
+            case Stepped(outputs, stats):
+                self.stats = stats
+                for output in outputs:
+                    self._deliver_output(output)
+            case Ended(error):
+                self._end(error)
+            case _:
+                assert_never(notice)
+
+    def _deliver_output(self, output: Output) -> None:
+        stream = self._streams.get(output.request_id)
+        if stream is not None and stream.put(output):
+            del self._streams[output.request_id]
+
+    def _end(self, error: LlmdError | None) -> None:
+        self.error = error
+        if not self._ended.done():
+            self._ended.set_result(None)
+        streams, self._streams = self._streams, {}
+        for stream in streams.values():
+            stream.fail(error or EngineFailed("the engine was closed. Try again."))
+
+
+def _merge(first: Output, second: Output) -> Output:
+    return replace(
+        second,
+        text=first.text + second.text,
+        num_tokens=first.num_tokens + second.num_tokens,
+        logprobs=first.logprobs + second.logprobs,
+        prompt_logprobs=first.prompt_logprobs + second.prompt_logprobs,
+    )

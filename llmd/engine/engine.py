@@ -1,0 +1,311 @@
+"""Continuous batching: many sequences, one decode."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import count
+
+from llmd.core.output import FinishReason, Output, Timings, TokenLogprob
+from llmd.core.sampling import SamplingParams
+from llmd.engine.batch import Batch, BatchItem, split
+from llmd.engine.request import Request
+from llmd.engine.runner import DecodeFailed, NoRoom, Runner
+from llmd.engine.sampler import Chain, Sampler, SamplingFailed, Vocabulary, is_plain_greedy
+from llmd.engine.scheduler import Scheduler
+from llmd.engine.sequence import Sequence
+from llmd.engine.stats import EngineStats
+from llmd.engine.text import TextStream
+from llmd.llama.context import Row
+
+MakeChain = Callable[[SamplingParams, int], Chain]
+"""A native sampler chain for parameters and a seed."""
+
+MAX_FAILED_STEPS = 3
+"""Steps in a row in which nothing could be computed, after which the engine says it is broken."""
+
+
+class EngineBroken(Exception):
+    """The model computes nothing any more."""
+
+
+class Engine:
+    """Turns requests into outputs, one step at a time. Engine thread only."""
+
+    def __init__(
+        self,
+        runner: Runner,
+        scheduler: Scheduler,
+        vocabulary: Vocabulary,
+        make_chain: MakeChain,
+        *,
+        context_size: int,
+        clock: Callable[[], float],
+    ) -> None:
+        """`context_size` is the most tokens of one sequence; `clock` gives seconds."""
+        self._runner = runner
+        self._scheduler = scheduler
+        self._vocabulary = vocabulary
+        self._make_chain = make_chain
+        self._context_size = context_size
+        self._clock = clock
+        self._arrivals = count()
+        self._num_failed_steps = 0
+        self._num_steps = self._num_prompt_tokens = self._num_generated_tokens = 0
+        self._step_seconds = self._forward_seconds = 0.0
+
+    @property
+    def is_idle(self) -> bool:
+        return self._scheduler.is_idle
+
+    def add(self, request: Request) -> None:
+        """Queue all sequences of a request."""
+        self._scheduler.add(self._make_sequences(request))
+
+    def abort(self, request_id: str) -> None:
+        """Forget a request, in whatever state it is; unknown ids are ignored."""
+        for sequence in self._scheduler.sequences():
+            if sequence.request.id == request_id:
+                sequence.finish(FinishReason.ABORTED)
+                self._remove(sequence)
+
+    def step(self) -> list[Output]:
+        """Compute one batch and draw a token for each sequence that is up to date. Raises
+        EngineBroken when nothing can be computed any more.
+        """
+        started = self._clock()
+        batch = self._scheduler.schedule()
+        self._forget_dropped()
+        outputs = []
+        for item, rows in self._forward(batch):
+            output = self._advance(item, rows)
+            if output is not None:
+                outputs.append(output)
+        self._num_steps += 1
+        self._step_seconds += self._clock() - started
+        return outputs + self._collect_failures(batch)
+
+    def fail_all(self, reason: str) -> list[Output]:
+        """End every sequence with an error, and empty the model's memory."""
+        outputs = []
+        for sequence in self._scheduler.sequences():
+            sequence.finish(FinishReason.ERROR, reason)
+            outputs.append(self._finish(sequence, ""))
+        self._forget_dropped()
+        return outputs
+
+    def stats(self) -> EngineStats:
+        scheduler = self._scheduler
+        return EngineStats(
+            num_running=len(scheduler.running),
+            num_waiting=len(scheduler.waiting),
+            num_cells=scheduler.num_cells,
+            num_free_cells=scheduler.num_free_cells,
+            num_steps=self._num_steps,
+            num_prompt_tokens=self._num_prompt_tokens,
+            num_generated_tokens=self._num_generated_tokens,
+            num_set_back=scheduler.num_set_back,
+            step_seconds=self._step_seconds,
+            forward_seconds=self._forward_seconds,
+        )
+
+    def close(self) -> None:
+        """Free all sequences and the runner."""
+        for sequence in self._scheduler.sequences():
+            self._remove(sequence)
+        self._runner.close()
+
+    def _make_sequences(self, request: Request) -> Iterator[Sequence]:
+        prompts = [p for p in request.prompts for _ in range(request.num_choices)]
+        plain = is_plain_greedy(request.sampling)
+        for index, prompt in enumerate(prompts):
+            room = self._context_size - len(prompt)
+            assert len(prompt) > 0 and room > 0
+            # Choices of one request must differ, and the same request must repeat itself.
+            chain = None if plain else self._make_chain(request.sampling, request.seed + index)
+            sampler = Sampler(request.sampling, self._vocabulary, chain)
+            sampler.accept(prompt)
+            yield Sequence(
+                request=request,
+                index=index,
+                arrival=next(self._arrivals),
+                tokens=list(prompt),
+                num_prompt=len(prompt),
+                max_tokens=room if request.max_tokens is None else min(request.max_tokens, room),
+                sampler=sampler,
+                text=TextStream(request.stop),
+            )
+
+    def _forward(self, batch: Batch) -> Iterator[tuple[BatchItem, list[Row]]]:
+        """Every item of the batch with its rows, which are valid until the next one is asked for.
+        A batch that fails is computed in parts, so that only what must fail does.
+        """
+        # What was set back meanwhile has lost its place.
+        batch = tuple(i for i in batch if i.sequence.sequence_id is not None)
+        if not batch:
+            return
+        try:
+            rows = self._timed_forward(batch)
+        except NoRoom:
+            yield from self._forward_without_room(batch)
+        except DecodeFailed:
+            yield from self._forward_after_failure(batch)
+        else:
+            self._num_failed_steps = 0
+            taken = 0
+            for item in batch:
+                yield item, rows[taken : taken + item.num_logits]
+                taken += item.num_logits
+
+    def _forward_without_room(self, batch: Batch) -> Iterator[tuple[BatchItem, list[Row]]]:
+        if len(batch) > 1 or batch[0].num_tokens > 1:
+            head, tail = split(batch)
+            yield from self._forward(head)
+            yield from self._forward(tail)
+        elif len(self._scheduler.running) > 1:
+            self._scheduler.set_back_youngest()
+            self._forget_dropped()
+            yield from self._forward(batch)
+        else:
+            batch[0].sequence.finish(
+                FinishReason.ERROR,
+                "the model's memory has no room for one more token of this request; shorten it, "
+                "or start llmd with a larger --kv-tokens",
+            )
+
+    def _forward_after_failure(self, batch: Batch) -> Iterator[tuple[BatchItem, list[Row]]]:
+        for item in batch:
+            self._roll_back(item)
+        if len(batch) == 1:
+            self._num_failed_steps += 1
+            if self._num_failed_steps >= MAX_FAILED_STEPS:
+                raise EngineBroken("llama.cpp fails to compute; its log says why")
+            batch[0].sequence.finish(
+                FinishReason.ERROR,
+                "llama.cpp failed to compute this request; the engine goes on with the others. "
+                "Try it again, and see the log if it fails again",
+            )
+            return
+        for item in batch:
+            if item.sequence.num_computed == item.start:
+                yield from self._forward((item,))
+
+    def _roll_back(self, item: BatchItem) -> None:
+        sequence = item.sequence
+        if sequence.sequence_id is None:
+            return
+        if not self._runner.truncate(sequence.sequence_id, sequence.num_computed):
+            # Recurrent memory cannot drop a suffix: begin again.
+            self._runner.truncate(sequence.sequence_id, 0)
+            sequence.num_computed = 0
+
+    def _timed_forward(self, batch: Batch) -> list[Row]:
+        started = self._clock()
+        for item in batch:
+            if item.sequence.started_at is None:
+                item.sequence.started_at = started
+        try:
+            return self._runner.forward(batch)
+        finally:
+            self._forward_seconds += self._clock() - started
+
+    def _advance(self, item: BatchItem, rows: list[Row]) -> Output | None:
+        sequence = item.sequence
+        sequence.num_computed = item.end
+        self._num_prompt_tokens += max(0, min(item.end, sequence.num_prompt) - item.start)
+        try:
+            if sequence.request.prompt_logprobs:
+                self._score_prompt(item, rows)
+            if sequence.num_pending:
+                return None
+            return self._extend(sequence, rows[-1])
+        except SamplingFailed:
+            sequence.finish(
+                FinishReason.ERROR,
+                "the model computed logits that are no numbers; its file may be damaged, or "
+                "--cache-type-k and --cache-type-v too coarse for it",
+            )
+            return self._finish(sequence, sequence.text.flush())
+
+    def _score_prompt(self, item: BatchItem, rows: list[Row]) -> None:
+        sequence = item.sequence
+        num_top = sequence.request.top_logprobs or 0
+        if sequence.num_scored == 0:
+            sequence.add_prompt_logprob(None)  # nothing stands before the first token
+        for position, row in enumerate(rows, start=item.end - len(rows) + 1):
+            if position == sequence.num_scored < sequence.num_prompt:
+                token_id = sequence.tokens[position]
+                sequence.add_prompt_logprob(sequence.sampler.logprob(row, token_id, num_top))
+
+    def _extend(self, sequence: Sequence, row: Row) -> Output | None:
+        if sequence.max_tokens == 0:
+            sequence.finish(FinishReason.LENGTH)
+            return self._finish(sequence, "")
+        token_id = sequence.sampler.sample(row)
+        logprob: TokenLogprob | None = None
+        if sequence.request.top_logprobs is not None:
+            logprob = sequence.sampler.logprob(row, token_id, sequence.request.top_logprobs)
+        sequence.tokens.append(token_id)
+        self._num_generated_tokens += 1
+        if sequence.first_token_at is None:
+            sequence.first_token_at = self._clock()
+        if token_id in self._vocabulary.end_of_generation_ids:
+            sequence.finish(FinishReason.STOP)
+            return self._finish(sequence, sequence.text.flush())
+        text = sequence.text.feed(self._vocabulary.token_bytes(token_id), logprob)
+        if sequence.text.stop_text is not None:
+            sequence.finish(FinishReason.STOP)
+            return self._finish(sequence, text)
+        if sequence.num_generated >= sequence.max_tokens:
+            sequence.finish(FinishReason.LENGTH)
+            return self._finish(sequence, text + sequence.text.flush())
+        return self._output(sequence, text)
+
+    def _output(self, sequence: Sequence, text: str) -> Output:
+        return Output(
+            request_id=sequence.request.id,
+            index=sequence.index,
+            text=text,
+            num_tokens=1,
+            logprobs=sequence.text.take_logprobs(),
+            prompt_logprobs=sequence.take_prompt_logprobs(),
+        )
+
+    def _finish(self, sequence: Sequence, text: str) -> Output:
+        self._remove(sequence)
+        now = self._clock()
+        started = sequence.started_at or now
+        first = sequence.first_token_at or now
+        return Output(
+            request_id=sequence.request.id,
+            index=sequence.index,
+            text=text,
+            num_tokens=1 if sequence.num_generated else 0,
+            logprobs=sequence.text.take_logprobs(),
+            prompt_logprobs=sequence.take_prompt_logprobs(),
+            finish_reason=sequence.finish_reason,
+            timings=Timings(
+                num_cached=sequence.num_cached,
+                num_prompt=sequence.num_prompt - sequence.num_cached,
+                prompt_ms=(first - started) * 1e3,
+                num_generated=sequence.num_generated,
+                generated_ms=(now - first) * 1e3,
+            ),
+            stop_text=sequence.text.stop_text,
+            error=sequence.error,
+        )
+
+    def _collect_failures(self, batch: Batch) -> list[Output]:
+        failed = {
+            id(i.sequence): i.sequence
+            for i in batch
+            if i.sequence.finish_reason is FinishReason.ERROR and i.sequence in self._scheduler
+        }
+        return [self._finish(sequence, sequence.text.flush()) for sequence in failed.values()]
+
+    def _remove(self, sequence: Sequence) -> None:
+        self._scheduler.remove(sequence)
+        sequence.sampler.free()
+
+    def _forget_dropped(self) -> None:
+        for sequence_id in self._scheduler.take_dropped_ids():
+            self._runner.truncate(sequence_id, 0)

@@ -1,0 +1,69 @@
+"""A step's plan, computed."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from llmd.engine.batch import Batch
+from llmd.llama.batch import LlamaBatch
+from llmd.llama.context import DecodeStatus, LlamaContext, Row
+from llmd.llama.model import LlamaModel
+
+
+class NoRoom(Exception):
+    """The memory has no place for this batch; nothing was computed."""
+
+
+class DecodeFailed(Exception):
+    """The batch was not, or only partly, computed: truncate its sequences before trying again."""
+
+
+class Runner(Protocol):
+    """What the engine asks of the model. Engine thread only."""
+
+    def forward(self, batch: Batch) -> list[Row]:
+        """Compute a batch; the rows of logits that its items asked for, in order, valid until the
+        next call. Raises NoRoom or DecodeFailed.
+        """
+        ...
+
+    def truncate(self, sequence_id: int, num_tokens: int) -> bool:
+        """Keep a sequence's first `num_tokens`; False where only 0 is possible."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class ModelRunner:
+    """The Runner over llama.cpp; owns model and context. `batch_size` is the most tokens of a
+    call.
+    """
+
+    def __init__(self, model: LlamaModel, context: LlamaContext, *, batch_size: int) -> None:
+        self._model = model
+        self._context = context
+        self._batch = LlamaBatch(batch_size)
+
+    def forward(self, batch: Batch) -> list[Row]:
+        native = self._batch
+        native.clear()
+        num_rows = 0
+        for item in batch:
+            assert item.sequence.sequence_id is not None
+            tokens = item.sequence.tokens[item.start : item.end]
+            native.add(item.sequence.sequence_id, item.start, tokens, item.num_logits)
+            num_rows += item.num_logits
+        match self._context.decode(native, num_rows):
+            case DecodeStatus.NO_ROOM:
+                raise NoRoom
+            case DecodeStatus.FAILED:
+                raise DecodeFailed
+            case DecodeStatus.OK:
+                return [self._context.row(index) for index in range(num_rows)]
+
+    def truncate(self, sequence_id: int, num_tokens: int) -> bool:
+        return self._context.truncate(sequence_id, num_tokens)
+
+    def close(self) -> None:
+        self._context.free()
+        self._model.free()

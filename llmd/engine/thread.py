@@ -1,0 +1,113 @@
+"""The thread that owns the model."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from queue import Empty, SimpleQueue
+from typing import assert_never
+
+from llmd.core.output import Output
+from llmd.engine.engine import Engine, EngineBroken
+from llmd.engine.loading import LoadedModel
+from llmd.engine.notice import Ended, Loaded, LoadFailed, Notice, Stepped
+from llmd.engine.request import Abort, Close, Command, Submit
+from llmd.errors import EngineFailed, LlmdError
+
+logger = logging.getLogger("llmd.engine")
+
+Build = Callable[[], tuple[Engine, LoadedModel]]
+"""Loads a model; called on the engine thread. Raises LlmdError."""
+
+MAX_CRASHES = 3
+"""Steps in a row that may raise before the engine is given up."""
+
+
+class EngineThread:
+    """Runs one engine. Every native object is made, used and freed on this thread; commands come
+    in through `send`, notices go out through `publish`, and nothing else is shared.
+    """
+
+    def __init__(self, build: Build, publish: Callable[[Notice], None]) -> None:
+        """`publish` is called on this thread and must not block."""
+        self._build = build
+        self._publish = publish
+        self._inbox: SimpleQueue[Command] = SimpleQueue()
+        self._num_crashes = 0
+        self._thread = threading.Thread(target=self._run, name="llmd-engine", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def send(self, command: Command) -> None:
+        """From any thread; commands take effect between two steps."""
+        self._inbox.put(command)
+
+    def join(self, timeout: float | None = None) -> None:
+        self._thread.join(timeout)
+
+    def _run(self) -> None:
+        try:
+            engine, model = self._build()
+        except LlmdError as error:
+            self._publish(LoadFailed(error))
+            return
+        except Exception as error:
+            logger.exception("loading the model crashed")
+            self._publish(
+                LoadFailed(EngineFailed(f"loading crashed: {error}. The log has the details."))
+            )
+            return
+        self._publish(Loaded(model))
+        failure = self._serve(engine)
+        engine.close()
+        self._publish(Ended(failure))
+
+    def _serve(self, engine: Engine) -> LlmdError | None:
+        """Step until closed or broken."""
+        while self._take_commands(engine):
+            try:
+                outputs = engine.step()
+            except EngineBroken as error:
+                return self._give_up(engine, str(error))
+            except Exception as error:
+                logger.exception("a step crashed")
+                self._num_crashes += 1
+                if self._num_crashes >= MAX_CRASHES:
+                    return self._give_up(engine, f"the engine keeps crashing ({error})")
+                outputs = engine.fail_all(
+                    "the engine crashed while it computed this request, and goes on. Try again; "
+                    "the log has the details"
+                )
+            else:
+                self._num_crashes = 0
+            self._publish_outputs(engine, outputs)
+        return None
+
+    def _take_commands(self, engine: Engine) -> bool:
+        """Carry out what came in; wait for it while there is nothing to do. False to end."""
+        while True:
+            try:
+                command = self._inbox.get(block=engine.is_idle)
+            except Empty:
+                return True
+            match command:
+                case Submit(request):
+                    engine.add(request)
+                case Abort(request_id):
+                    engine.abort(request_id)
+                case Close():
+                    return False
+                case _:
+                    assert_never(command)
+
+    def _give_up(self, engine: Engine, reason: str) -> LlmdError:
+        error = EngineFailed(f"{reason}. Restart llmd; the log has the details.")
+        logger.critical("%s", error)
+        self._publish_outputs(engine, engine.fail_all(error.message))
+        return error
+
+    def _publish_outputs(self, engine: Engine, outputs: list[Output]) -> None:
+        if outputs:
+            self._publish(Stepped(tuple(outputs), engine.stats()))

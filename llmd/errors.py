@@ -1,0 +1,166 @@
+"""Every error that a user of llmd can cause or meet, as one tree.
+
+    LlmdError                     500  server_error
+    |- InvalidRequest             400  invalid_request_error
+    |  |- ContextLengthExceeded   400  code context_length_exceeded; carries both numbers
+    |  |- TemplateFailed          400  code chat_template_error
+    |  `- Unsupported             400  code unsupported
+    |- ModelNotFound              404  code model_not_found
+    |- RouteNotFound              404  code route_not_found
+    |- MethodNotAllowed           405  code method_not_allowed
+    |- BodyTooLarge               413  code body_too_large
+    |- ServiceUnavailable         503  sent with Retry-After
+    |  |- ModelLoading                 code model_loading
+    |  `- Draining                     code draining
+    |- EngineFailed               500  code engine_failed
+    `- StartupError               500  what keeps the daemon from starting; exit code 1
+       |- ConfigError                  code config_error
+       |- AddressInUse                 code address_in_use
+       `- ModelLoadError               code model_load_failed
+          |- ModelFileNotFound         code model_file_not_found
+          |- InvalidModelFile          code invalid_model_file
+          `- NotEnoughMemory           code not_enough_memory
+
+A message is one or two sentences and ends with the cure. Nothing ever matches on its text: the
+class is the identity, `code` is its name on the wire.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class LlmdError(Exception):
+    """The root: a message for people, and what a dialect needs to put it on the wire.
+
+    `param` names the request field at fault, as a dotted path such as `messages.2.content`.
+    """
+
+    status: ClassVar[int] = 500
+    type: ClassVar[str] = "server_error"
+    code: ClassVar[str | None] = None
+    retry_after: ClassVar[int | None] = None
+    """Seconds for the Retry-After header; None sends none."""
+
+    def __init__(self, message: str, *, param: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+
+    def details(self) -> dict[str, int | str]:
+        """Further fields of the error body, such as token counts."""
+        return {}
+
+
+class InvalidRequest(LlmdError):
+    status = 400
+    type = "invalid_request_error"
+    code = "invalid_request"
+
+
+class ContextLengthExceeded(InvalidRequest):
+    """The prompt does not fit the context. Its wording holds the phrases that clients look for
+    to shorten a conversation by themselves (OpenAI's, llama-server's and the code's own).
+    """
+
+    code = "context_length_exceeded"
+
+    def __init__(self, num_prompt_tokens: int, context_size: int, *, param: str) -> None:
+        super().__init__(
+            f"context_length_exceeded: this model's maximum context length is {context_size} "
+            f"tokens, but the request has {num_prompt_tokens} prompt tokens, which exceeds the "
+            f"available context size ({context_size} tokens). Shorten the "
+            f"{param}, or start llmd with a larger --ctx-size.",
+            param=param,
+        )
+        self.num_prompt_tokens = num_prompt_tokens
+        self.context_size = context_size
+
+    def details(self) -> dict[str, int | str]:
+        return {"n_prompt_tokens": self.num_prompt_tokens, "n_ctx": self.context_size}
+
+
+class TemplateFailed(InvalidRequest):
+    """The model's chat template refused the messages, or failed on them."""
+
+    code = "chat_template_error"
+
+
+class Unsupported(InvalidRequest):
+    """A valid request for something that this model or this version of llmd cannot do."""
+
+    code = "unsupported"
+
+
+class ModelNotFound(LlmdError):
+    status = 404
+    type = "invalid_request_error"
+    code = "model_not_found"
+
+
+class RouteNotFound(LlmdError):
+    status = 404
+    type = "invalid_request_error"
+    code = "route_not_found"
+
+
+class MethodNotAllowed(LlmdError):
+    status = 405
+    type = "invalid_request_error"
+    code = "method_not_allowed"
+
+
+class BodyTooLarge(LlmdError):
+    status = 413
+    type = "invalid_request_error"
+    code = "body_too_large"
+
+
+class ServiceUnavailable(LlmdError):
+    status = 503
+    type = "unavailable_error"
+    retry_after = 2
+
+
+class ModelLoading(ServiceUnavailable):
+    code = "model_loading"
+
+
+class Draining(ServiceUnavailable):
+    code = "draining"
+
+
+class EngineFailed(LlmdError):
+    """The engine could not finish this request; the message says whether it still runs."""
+
+    code = "engine_failed"
+
+
+class StartupError(LlmdError):
+    code = "startup_failed"
+
+
+class ConfigError(StartupError):
+    code = "config_error"
+
+
+class AddressInUse(StartupError):
+    code = "address_in_use"
+
+
+class ModelLoadError(StartupError):
+    code = "model_load_failed"
+
+
+class ModelFileNotFound(ModelLoadError):
+    code = "model_file_not_found"
+
+
+class InvalidModelFile(ModelLoadError):
+    """Not a GGUF, a truncated or damaged one, or one of an unknown architecture."""
+
+    code = "invalid_model_file"
+
+
+class NotEnoughMemory(ModelLoadError):
+    code = "not_enough_memory"

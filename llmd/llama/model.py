@@ -1,0 +1,189 @@
+"""A loaded GGUF."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import llama_cpp
+
+from llmd.errors import InvalidModelFile, ModelFileNotFound
+from llmd.llama import library
+from llmd.llama.tokenizer import Tokenizer
+
+ProgressCallback = Callable[[float], bool]
+"""Gets the loaded share, 0 to 1; False stops the load."""
+
+CACHE_TYPES = {
+    "f32": 0,
+    "f16": 1,
+    "q4_0": 2,
+    "q4_1": 3,
+    "q5_0": 6,
+    "q5_1": 7,
+    "q8_0": 8,
+    "iq4_nl": 20,
+    "bf16": 30,
+}
+"""KV cache types by their ggml_type (ggml.h)."""
+
+# Bytes per element: block bytes over block length (ggml-common.h).
+_CACHE_TYPE_BYTES = {
+    "f32": 4.0,
+    "f16": 2.0,
+    "bf16": 2.0,
+    "q8_0": 34 / 32,
+    "q5_1": 24 / 32,
+    "q5_0": 22 / 32,
+    "q4_1": 20 / 32,
+    "q4_0": 18 / 32,
+    "iq4_nl": 18 / 32,
+}
+
+
+class LlamaModel:
+    """Weights, metadata and vocabulary. Owned by the engine thread, which alone may free it; the
+    tokenizer and the metadata may be read from any thread until then.
+    """
+
+    def __init__(
+        self, path: Path, *, num_gpu_layers: int = 0, on_progress: ProgressCallback | None = None
+    ) -> None:
+        """Load `path` (of a split model, the first part). `num_gpu_layers` -1 places all layers.
+
+        Raises ModelFileNotFound, or InvalidModelFile with llama.cpp's own reason.
+        """
+        library.initialize()
+        _check_header(path)
+        params = llama_cpp.llama_model_default_params()
+        params.n_gpu_layers = num_gpu_layers
+        # The callback object must outlive the load: ctypes keeps no reference of its own.
+        callback = llama_cpp.llama_progress_callback(
+            lambda share, _: True if on_progress is None else on_progress(share)
+        )
+        params.progress_callback = callback
+        with library.captured_errors() as errors:
+            self._model = llama_cpp.llama_model_load_from_file(str(path).encode(), params)
+        if not self._model:
+            reason = errors[0] if errors else "llama.cpp gives no reason"
+            raise InvalidModelFile(
+                f"cannot load {path}: {reason}. Check that the download is complete (compare its "
+                f"size or checksum), or upgrade llama-cpp-python if the model is newer than it."
+            )
+        self.path = path
+        self.metadata = self._read_metadata()
+        self.tokenizer = Tokenizer(llama_cpp.llama_model_get_vocab(self._model))
+
+    @property
+    def handle(self) -> Any:
+        """The llama_model pointer, for LlamaContext."""
+        return self._model
+
+    @property
+    def architecture(self) -> str:
+        return self.metadata.get("general.architecture", "unknown")
+
+    @property
+    def train_context_length(self) -> int:
+        """Tokens of context that the model was trained for."""
+        return int(llama_cpp.llama_model_n_ctx_train(self._model))
+
+    @property
+    def num_layers(self) -> int:
+        return int(llama_cpp.llama_model_n_layer(self._model))
+
+    @property
+    def num_parameters(self) -> int:
+        return int(llama_cpp.llama_model_n_params(self._model))
+
+    @property
+    def num_bytes(self) -> int:
+        """Size of all tensors."""
+        return int(llama_cpp.llama_model_size(self._model))
+
+    @property
+    def embedding_length(self) -> int:
+        return int(llama_cpp.llama_model_n_embd(self._model))
+
+    @property
+    def description(self) -> str:
+        """Architecture, size class and quantization, such as `qwen3 0.6B Q4_K - Medium`."""
+        buffer = ctypes.create_string_buffer(256)
+        llama_cpp.llama_model_desc(self._model, buffer, len(buffer))
+        return buffer.value.decode("utf-8", "replace")
+
+    @property
+    def has_decoder(self) -> bool:
+        return bool(llama_cpp.llama_model_has_decoder(self._model)) and not bool(
+            llama_cpp.llama_model_has_encoder(self._model)
+        )
+
+    @property
+    def chat_template(self) -> str | None:
+        """The Jinja source of the default chat template."""
+        source = llama_cpp.llama_model_chat_template(self._model, None)
+        return source.decode("utf-8", "replace") if source else None
+
+    def cache_bytes_per_token(self, type_k: str, type_v: str) -> int:
+        """Bytes that one token of attention cache takes over all layers; 0 where there is none."""
+        prefix = self.architecture
+        heads = self._per_layer(f"{prefix}.attention.head_count_kv")
+        query_heads = max(self._per_layer(f"{prefix}.attention.head_count"), default=0)
+        if not heads or not query_heads:
+            return 0
+        default = self.embedding_length // query_heads
+        key_length = int(self.metadata.get(f"{prefix}.attention.key_length", default))
+        value_length = int(self.metadata.get(f"{prefix}.attention.value_length", default))
+        per_head = key_length * _CACHE_TYPE_BYTES[type_k] + value_length * _CACHE_TYPE_BYTES[type_v]
+        return round(sum(heads) * per_head)
+
+    def free(self) -> None:
+        """Give the memory back; every context of it must be freed before. Idempotent."""
+        if self._model:
+            llama_cpp.llama_model_free(self._model)
+            self._model = None
+
+    def _per_layer(self, key: str) -> list[int]:
+        text = self.metadata.get(key)
+        if text is None and key.endswith("head_count_kv"):
+            text = self.metadata.get(key.removesuffix("_kv"))
+        if text is None:
+            return []
+        value = json.loads(text)
+        return value if isinstance(value, list) else [value] * self.num_layers
+
+    def _read_metadata(self) -> dict[str, str]:
+        metadata = {}
+        for index in range(llama_cpp.llama_model_meta_count(self._model)):
+            key = self._read_string(llama_cpp.llama_model_meta_key_by_index, index)
+            metadata[key] = self._read_string(llama_cpp.llama_model_meta_val_str_by_index, index)
+        return metadata
+
+    def _read_string(self, read: Callable[..., int], index: int) -> str:
+        size = 1024
+        while True:
+            buffer = ctypes.create_string_buffer(size)
+            length = read(self._model, index, buffer, size)
+            if length < size:
+                return buffer.value.decode("utf-8", "replace")
+            size = length + 1
+
+
+def _check_header(path: Path) -> None:
+    # llama.cpp says "failed to read magic" for all of these; a person deserves better.
+    try:
+        with path.open("rb") as file:
+            magic = file.read(4)
+    except FileNotFoundError:
+        raise ModelFileNotFound(f"no such file: {path}. Check the path.") from None
+    except OSError as error:
+        raise ModelFileNotFound(
+            f"cannot read {path}: {error.strerror}. Check its permissions."
+        ) from error
+    if magic != b"GGUF":
+        raise InvalidModelFile(
+            f"{path} is not a GGUF file (it starts with {magic!r}). Give the path of a .gguf file."
+        )
