@@ -122,9 +122,7 @@ class LlamaContext:
         """Put a saved state into an empty sequence. False where it does not fit this context."""
         buffer = (ctypes.c_uint8 * len(state)).from_buffer_copy(state)
         return (
-            int(
-                llama_cpp.llama_state_seq_set_data(self._context, buffer, len(state), sequence_id)
-            )
+            int(llama_cpp.llama_state_seq_set_data(self._context, buffer, len(state), sequence_id))
             != 0
         )
 

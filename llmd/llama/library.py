@@ -16,8 +16,9 @@ import llama_cpp  # noqa: E402  the policy above must be set before libgomp is l
 
 logger = logging.getLogger("llmd.llama")
 
-# ggml.h enum ggml_log_level. What llama.cpp calls INFO is hundreds of lines per load.
-_LEVELS = {1: logging.DEBUG, 2: logging.INFO, 3: logging.WARNING, 4: logging.DEBUG}
+# ggml.h enum ggml_log_level: debug 1, info 2, warn 3, error 4, continued 5. Its infos are hundreds
+# of lines for each load, and its warnings are about choices that llmd makes on purpose.
+_ERROR = 4
 _CONTINUED = 5
 
 _captures: list[list[str]] = []
@@ -40,10 +41,13 @@ class _LogWriter:
                 self._write(line.strip())
 
     def _write(self, line: str) -> None:
-        if self._level == 3:
+        is_error = self._level == _ERROR
+        if is_error:
             for capture in _captures:
                 capture.append(line)
-        logger.log(_LEVELS.get(self._level, logging.DEBUG), "%s", line)
+        # While somebody captures them, errors are told by who called, with their cure.
+        loud = is_error and not _captures
+        logger.log(logging.WARNING if loud else logging.DEBUG, "%s", line)
 
 
 _log_callback = llama_cpp.llama_log_callback(_LogWriter())

@@ -1,0 +1,51 @@
+"""POST /v1/chat/completions."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp
+
+from llmd.api import json_body
+from llmd.api.disconnect import until_disconnect
+from llmd.api.openai.encode_chat import ChatEncoder, encode_completion
+from llmd.api.openai.schema_chat import ChatCompletionRequest
+from llmd.api.openai.stream import stream
+from llmd.api.sse import EventStreamResponse
+from llmd.api.state import ApiState, state_of
+from llmd.serving.generation import Generation, start_generation
+
+
+async def create(request: Request) -> ASGIApp:
+    state = state_of(request)
+    body = await json_body.read(
+        request, ChatCompletionRequest, max_bytes=state.settings.max_body_bytes
+    )
+    return await until_disconnect(request.receive, _answer(state, body))
+
+
+async def _answer(state: ApiState, body: ChatCompletionRequest) -> ASGIApp:
+    generation = await start_generation(state.registry, body.to_core())
+    if body.stream:
+        encoder = ChatEncoder(generation, num_choices=body.n, include_usage=body.include_usage)
+        return EventStreamResponse(
+            stream(generation, encoder),
+            generation.close,
+            ping_interval=state.settings.sse_ping_interval,
+            headers=repair_header(generation),
+        )
+    try:
+        events = [event async for event in generation.events()]
+    finally:
+        generation.close()
+    return Response(
+        encode_completion(generation, events, body.n),
+        headers=repair_header(generation),
+        media_type="application/json",
+    )
+
+
+def repair_header(generation: Generation) -> dict[str, str]:
+    """Tells a client what its messages were changed to, for the sake of the model's template."""
+    repairs = ", ".join(generation.repairs)
+    return {"x-llmd-normalized": repairs} if repairs else {}

@@ -1,0 +1,138 @@
+"""Chat completions as the OpenAI API writes them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any, assert_never
+
+import orjson
+
+from llmd.api.openai.encode_usage import timings, usage
+from llmd.api.openai.stream import DONE, FINISH_REASONS, ChunkHead, raise_failure
+from llmd.core.event import Event, Finished, PromptEcho, TextDelta
+from llmd.core.output import Candidate, TokenLogprob
+from llmd.serving.generation import Generation
+
+
+class ChatEncoder:
+    """Events of one generation to the bytes of its SSE stream: a role first for each choice, then
+    text, a finish chunk, the usage if asked for, and [DONE].
+    """
+
+    def __init__(self, generation: Generation, *, num_choices: int, include_usage: bool) -> None:
+        self._generation = generation
+        self._num_choices = num_choices
+        self._include_usage = include_usage
+        self._finished: list[Finished] = []
+        self._head = ChunkHead(_head(generation, "chat.completion.chunk"))
+        # All chunks but a few differ in their text alone, and are put together from pieces.
+        self._text_heads = [
+            self._head.data + b'"choices":[{"index":%d,"delta":{"content":' % index
+            for index in range(num_choices)
+        ]
+
+    def start(self) -> bytes:
+        """Sent before the first token is known."""
+        delta = {"role": "assistant", "content": ""}
+        return b"".join(self._chunk(index, delta) for index in range(self._num_choices))
+
+    def feed(self, event: Event) -> bytes:
+        match event:
+            case TextDelta(index=index, text=text, logprobs=logprobs):
+                if not logprobs:
+                    data = orjson.dumps(text)
+                    return self._text_heads[index] + data + b'},"finish_reason":null}]}\n\n'
+                return self._chunk(index, {"content": text}, logprobs=encode_logprobs(logprobs))
+            case Finished():
+                return self._finish(event)
+            case PromptEcho():
+                return b""
+            case _:
+                assert_never(event)
+
+    def finish(self) -> bytes:
+        """After the last event."""
+        if not self._include_usage:
+            return DONE
+        return self._head.usage_chunk(self._generation, self._finished) + DONE
+
+    def _finish(self, event: Finished) -> bytes:
+        self._finished.append(event)
+        reason = FINISH_REASONS[event.reason]
+        return self._chunk(event.index, {}, reason, timings=timings([event.timings]))
+
+    def _chunk(
+        self,
+        index: int,
+        delta: dict[str, str],
+        finish_reason: str | None = None,
+        logprobs: Any = None,
+        **extra: Any,
+    ) -> bytes:
+        choice: dict[str, Any] = {"index": index, "delta": delta, "finish_reason": finish_reason}
+        if logprobs is not None:
+            choice["logprobs"] = logprobs
+        return self._head.chunk({"choices": [choice], **extra})
+
+
+def _head(generation: Generation, kind: str) -> dict[str, Any]:
+    return {
+        "id": f"chatcmpl-{generation.id}",
+        "object": kind,
+        "created": int(time.time()),
+        "model": generation.model_name,
+        "system_fingerprint": generation.fingerprint,
+    }
+
+
+def encode_completion(generation: Generation, events: Sequence[Event], num_choices: int) -> bytes:
+    """The whole answer of a request without stream. Raises EngineFailed if a choice failed."""
+    texts = [""] * num_choices
+    logprobs: list[list[TokenLogprob]] = [[] for _ in range(num_choices)]
+    finished: dict[int, Finished] = {}
+    for event in events:
+        raise_failure(event)
+        if isinstance(event, TextDelta):
+            texts[event.index] += event.text
+            logprobs[event.index] += event.logprobs
+        elif isinstance(event, Finished):
+            finished[event.index] = event
+    choices = []
+    for index in range(num_choices):
+        choice: dict[str, Any] = {
+            "index": index,
+            "message": {"role": "assistant", "content": texts[index]},
+            "finish_reason": FINISH_REASONS[finished[index].reason],
+        }
+        if logprobs[index]:
+            choice["logprobs"] = encode_logprobs(logprobs[index])
+        choices.append(choice)
+    ends = list(finished.values())
+    return orjson.dumps(
+        {
+            **_head(generation, "chat.completion"),
+            "choices": choices,
+            "usage": usage(sum(generation.num_prompt_tokens), ends),
+            "timings": timings([event.timings for event in ends]),
+        }
+    )
+
+
+def encode_logprobs(logprobs: Sequence[TokenLogprob]) -> dict[str, Any]:
+    """The logprobs object of a chat choice."""
+    content = []
+    for logprob in logprobs:
+        entry = _encode_candidate(logprob.chosen)
+        entry["top_logprobs"] = [_encode_candidate(candidate) for candidate in logprob.top]
+        content.append(entry)
+    return {"content": content, "refusal": None}
+
+
+def _encode_candidate(candidate: Candidate) -> dict[str, Any]:
+    return {
+        "token": candidate.text.decode("utf-8", "replace"),
+        # JSON has no infinity; this is OpenAI's own floor.
+        "logprob": max(candidate.logprob, -9999.0),
+        "bytes": list(candidate.text),
+    }

@@ -1,0 +1,197 @@
+"""Text completions as the OpenAI API writes them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any, assert_never
+
+import orjson
+
+from llmd.api.openai.encode_usage import timings, usage
+from llmd.api.openai.stream import DONE, FINISH_REASONS, ChunkHead, raise_failure
+from llmd.core.event import Event, Finished, PromptEcho, TextDelta
+from llmd.core.output import Candidate, TokenLogprob
+from llmd.serving.generation import Generation
+
+MIN_LOGPROB = -9999.0
+
+
+class LegacyLogprobs:
+    """The logprobs object of one choice: parallel arrays over its tokens."""
+
+    def __init__(self) -> None:
+        self._offset = 0
+
+    def encode(self, tokens: Sequence[tuple[bytes, TokenLogprob | None]]) -> dict[str, Any]:
+        """Tokens with their logprobs (None for the first of a prompt); offsets go on from the
+        last call, in characters.
+        """
+        encoded: dict[str, list[Any]] = {
+            "tokens": [],
+            "token_logprobs": [],
+            "top_logprobs": [],
+            "text_offset": [],
+        }
+        for data, logprob in tokens:
+            text = data.decode("utf-8", "replace")
+            encoded["tokens"].append(text)
+            encoded["text_offset"].append(self._offset)
+            chosen = None if logprob is None else max(logprob.chosen.logprob, MIN_LOGPROB)
+            encoded["token_logprobs"].append(chosen)
+            encoded["top_logprobs"].append(None if logprob is None else _top(logprob))
+            self._offset += len(text)
+        return encoded
+
+
+def _top(logprob: TokenLogprob) -> dict[str, float]:
+    candidates: tuple[Candidate, ...] = (*logprob.top, logprob.chosen)
+    return {
+        candidate.text.decode("utf-8", "replace"): max(candidate.logprob, MIN_LOGPROB)
+        for candidate in candidates
+    }
+
+
+class _Choice:
+    """One choice while it is put together."""
+
+    def __init__(self) -> None:
+        self.text = ""
+        self.tokens: list[tuple[bytes, TokenLogprob | None]] = []
+        self.sum_logprobs = 0.0
+        self.finished: Finished | None = None
+
+    def add(self, event: Event) -> None:
+        match event:
+            case PromptEcho(tokens=tokens, logprobs=logprobs):
+                self.text += b"".join(tokens).decode("utf-8", "replace")
+                self.tokens += zip(tokens, logprobs, strict=False)
+            case TextDelta(text=text, logprobs=logprobs):
+                self.text += text
+                self.tokens += [(each.chosen.text, each) for each in logprobs]
+                self.sum_logprobs += sum(each.chosen.logprob for each in logprobs)
+            case Finished():
+                self.finished = event
+            case _:
+                assert_never(event)
+
+    @property
+    def mean_logprob(self) -> float:
+        """How likely its tokens were, on average: what best_of goes by."""
+        assert self.finished is not None
+        return self.sum_logprobs / max(1, self.finished.timings.num_generated)
+
+
+def encode_completion(
+    generation: Generation,
+    events: Sequence[Event],
+    *,
+    num_choices: int,
+    num_kept: int,
+    with_logprobs: bool,
+) -> bytes:
+    """The whole answer without stream: of each prompt's `num_choices` the `num_kept` most likely
+    ones. Raises EngineFailed if a choice failed.
+    """
+    choices = [_Choice() for _ in range(len(generation.num_prompt_tokens) * num_choices)]
+    for event in events:
+        raise_failure(event)
+        choices[event.index].add(event)
+    kept: list[_Choice] = []
+    for start in range(0, len(choices), num_choices):
+        group = choices[start : start + num_choices]
+        if num_kept < num_choices:
+            group = sorted(group, key=lambda choice: choice.mean_logprob, reverse=True)[:num_kept]
+        kept += group
+    ends = [choice.finished for choice in choices if choice.finished is not None]
+    return orjson.dumps(
+        {
+            **_head(generation),
+            "choices": [_encode(i, choice, with_logprobs) for i, choice in enumerate(kept)],
+            "usage": usage(sum(generation.num_prompt_tokens), ends),
+            "timings": timings([event.timings for event in ends]),
+        }
+    )
+
+
+def _encode(index: int, choice: _Choice, with_logprobs: bool) -> dict[str, Any]:
+    assert choice.finished is not None
+    return {
+        "index": index,
+        "text": choice.text,
+        "logprobs": LegacyLogprobs().encode(choice.tokens) if with_logprobs else None,
+        "finish_reason": FINISH_REASONS[choice.finished.reason],
+    }
+
+
+def _head(generation: Generation) -> dict[str, Any]:
+    return {
+        "id": f"cmpl-{generation.id}",
+        "object": "text_completion",
+        "created": int(time.time()),
+        "model": generation.model_name,
+        "system_fingerprint": generation.fingerprint,
+    }
+
+
+class CompletionEncoder:
+    """Events of one generation to the bytes of its SSE stream."""
+
+    def __init__(self, generation: Generation, *, num_choices: int, include_usage: bool) -> None:
+        """`num_choices` over all prompts."""
+        self._generation = generation
+        self._include_usage = include_usage
+        self._finished: list[Finished] = []
+        self._logprobs = [LegacyLogprobs() for _ in range(num_choices)]
+        self._head = ChunkHead(_head(generation))
+
+    def start(self) -> bytes:
+        return b""
+
+    def feed(self, event: Event) -> bytes:
+        match event:
+            case PromptEcho(index=index, tokens=tokens, logprobs=logprobs):
+                text = b"".join(tokens).decode("utf-8", "replace")
+                pairs = list(zip(tokens, logprobs, strict=False))
+                return self._chunk(index, text, self._encode_logprobs(index, pairs))
+            case TextDelta(index=index, text=text, logprobs=logprobs):
+                return self._chunk(
+                    index,
+                    text,
+                    self._encode_logprobs(index, [(each.chosen.text, each) for each in logprobs]),
+                )
+            case Finished():
+                return self._finish(event)
+            case _:
+                assert_never(event)
+
+    def finish(self) -> bytes:
+        if not self._include_usage:
+            return DONE
+        return self._head.usage_chunk(self._generation, self._finished) + DONE
+
+    def _finish(self, event: Finished) -> bytes:
+        self._finished.append(event)
+        reason = FINISH_REASONS[event.reason]
+        return self._chunk(event.index, "", None, reason, timings=timings([event.timings]))
+
+    def _encode_logprobs(
+        self, index: int, tokens: Sequence[tuple[bytes, TokenLogprob | None]]
+    ) -> dict[str, Any] | None:
+        return self._logprobs[index].encode(tokens) if tokens else None
+
+    def _chunk(
+        self,
+        index: int,
+        text: str,
+        logprobs: dict[str, Any] | None,
+        finish_reason: str | None = None,
+        **extra: Any,
+    ) -> bytes:
+        choice = {
+            "index": index,
+            "text": text,
+            "logprobs": logprobs,
+            "finish_reason": finish_reason,
+        }
+        return self._head.chunk({"choices": [choice], **extra})

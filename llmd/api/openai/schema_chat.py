@@ -1,0 +1,176 @@
+"""The body of POST /v1/chat/completions."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import orjson
+from pydantic import Field
+
+from llmd.api.json_body import JsonModel
+from llmd.api.openai.schema_sampling import SamplingFields
+from llmd.core.message import Message, Tool, ToolCall
+from llmd.core.request import ChatPrompt, GenerateRequest
+from llmd.errors import InvalidRequest, Unsupported
+
+MAX_TOP_LOGPROBS = 20
+
+
+class ContentPart(JsonModel):
+    type: str
+    text: str | None = None
+
+
+class FunctionCall(JsonModel):
+    name: str
+    arguments: str | dict[str, Any] = "{}"
+
+
+class MessageToolCall(JsonModel):
+    id: str | None = None
+    type: Literal["function"] = "function"
+    function: FunctionCall
+
+    def to_core(self) -> ToolCall:
+        return ToolCall(
+            id=self.id,
+            name=self.function.name,
+            arguments=_parse_arguments(self.function.arguments),
+        )
+
+
+class ChatMessage(JsonModel):
+    role: str
+    content: str | list[ContentPart | str] | None = None
+    name: str | None = None
+    tool_calls: list[MessageToolCall] = []
+    tool_call_id: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+
+    def to_core(self, index: int) -> Message:
+        return Message(
+            role=self.role,
+            content=self._text(index),
+            name=self.name,
+            reasoning=self.reasoning_content or self.reasoning,
+            tool_calls=tuple(call.to_core() for call in self.tool_calls),
+            tool_call_id=self.tool_call_id,
+        )
+
+    def _text(self, index: int) -> str | None:
+        if self.content is None:
+            return None if self.tool_calls else ""
+        if isinstance(self.content, str):
+            return self.content
+        texts = []
+        for position, part in enumerate(self.content):
+            if isinstance(part, str):
+                texts.append(part)
+            elif part.type in {"text", "input_text", "output_text", "refusal"}:
+                texts.append(part.text or "")
+            else:
+                raise Unsupported(
+                    f"this model takes text only, not a content part of type {part.type!r}. "
+                    f"Send parts of type 'text'.",
+                    param=f"messages.{index}.content.{position}",
+                )
+        return "\n".join(texts)
+
+
+class NamedToolChoice(JsonModel):
+    type: str = "function"
+
+
+class ResponseFormat(JsonModel):
+    type: str
+
+
+class ChatCompletionRequest(SamplingFields):
+    messages: Annotated[list[ChatMessage], Field(min_length=1)]
+    max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
+    logprobs: bool = False
+    top_logprobs: Annotated[int, Field(ge=0, le=MAX_TOP_LOGPROBS)] | None = None
+    tools: list[dict[str, Any]] = []
+    tool_choice: Literal["auto", "none", "required"] | NamedToolChoice = "auto"
+    parallel_tool_calls: bool = True
+    response_format: ResponseFormat | None = None
+    reasoning_effort: str | None = None
+    chat_template_kwargs: dict[str, Any] = {}
+
+    def to_core(self) -> GenerateRequest:
+        """Raises InvalidRequest or Unsupported, naming the field."""
+        self._refuse_unenforceable()
+        limit = self.token_limit()
+        if limit == 0:
+            raise InvalidRequest("max_tokens is 0. Ask for at least 1 token.", param="max_tokens")
+        if self.max_completion_tokens is not None and self.n_predict is None:
+            limit = self.max_completion_tokens
+        if self.top_logprobs is not None and not self.logprobs:
+            raise InvalidRequest(
+                "top_logprobs needs logprobs. Set logprobs to true.", param="top_logprobs"
+            )
+        return GenerateRequest(
+            model=self.model,
+            prompts=(self._prompt(),),
+            sampling=self.sampling(),
+            max_tokens=limit,
+            stop=self.stop_strings(),
+            num_choices=self.n,
+            top_logprobs=(self.top_logprobs or 0) if self.logprobs else None,
+        )
+
+    def _prompt(self) -> ChatPrompt:
+        messages = tuple(m.to_core(index) for index, m in enumerate(self.messages))
+        tools: tuple[Tool, ...] = ()
+        if self.tool_choice != "none":
+            tools = tuple(_tool(index, tool) for index, tool in enumerate(self.tools))
+        kwargs: dict[str, Any] = {}
+        if self.reasoning_effort is not None:
+            kwargs["reasoning_effort"] = self.reasoning_effort
+            if self.reasoning_effort == "none":
+                kwargs["enable_thinking"] = False
+        return ChatPrompt(
+            messages=messages, tools=tools, template_kwargs=kwargs | self.chat_template_kwargs
+        )
+
+    def _refuse_unenforceable(self) -> None:
+        self.refuse_constraints()
+        if self.response_format is not None and self.response_format.type != "text":
+            raise Unsupported(
+                f"this version of llmd cannot enforce the response_format "
+                f"{self.response_format.type!r} yet. Leave it out and ask for JSON in the prompt.",
+                param="response_format",
+            )
+        if self.tool_choice not in {"auto", "none"} and self.tools:
+            raise Unsupported(
+                "this version of llmd cannot force a tool call yet. Use tool_choice 'auto'.",
+                param="tool_choice",
+            )
+
+
+def _tool(index: int, definition: dict[str, Any]) -> Tool:
+    kind = definition.get("type", "function")
+    if kind != "function":
+        raise Unsupported(
+            f"tools of type {kind!r} cannot run here. Send tools of type 'function'.",
+            param=f"tools.{index}.type",
+        )
+    function = definition.get("function")
+    name = function.get("name") if isinstance(function, dict) else None
+    if not isinstance(name, str) or not name:
+        raise InvalidRequest(
+            "the tool has no name. Describe it as {'function': {'name': ..., 'parameters': ...}}.",
+            param=f"tools.{index}.function.name",
+        )
+    return Tool(name=name, definition=definition)
+
+
+def _parse_arguments(arguments: str | dict[str, Any]) -> dict[str, Any] | str:
+    if isinstance(arguments, dict):
+        return arguments
+    try:
+        value = orjson.loads(arguments or "{}")
+    except orjson.JSONDecodeError:
+        return arguments
+    return value if isinstance(value, dict) else arguments

@@ -1,0 +1,88 @@
+"""The body of POST /v1/completions."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from llmd.api.openai.schema_sampling import MAX_CHOICES, SamplingFields
+from llmd.core.request import GenerateRequest, Prompt, TextPrompt, TokenPrompt
+from llmd.errors import InvalidRequest, Unsupported
+
+MAX_LOGPROBS = 20
+MAX_PROMPTS = 2048
+DEFAULT_MAX_TOKENS = 16
+
+
+class CompletionRequest(SamplingFields):
+    prompt: str | list[str] | list[int] | list[list[int]]
+    suffix: str | None = None
+    echo: bool = False
+    best_of: Annotated[int, Field(ge=1, le=MAX_CHOICES)] | None = None
+    logprobs: Annotated[int, Field(ge=0, le=MAX_LOGPROBS)] | bool | None = None
+
+    def to_core(self) -> GenerateRequest:
+        """Raises InvalidRequest or Unsupported, naming the field. With best_of, that many choices
+        are asked for, with their logprobs: `num_kept` of them are to be answered.
+        """
+        self.refuse_constraints()
+        if self.suffix:
+            raise Unsupported(
+                "this model and version cannot fill in before a suffix. Leave 'suffix' out.",
+                param="suffix",
+            )
+        num_choices = self.best_of or self.n
+        if num_choices < self.n:
+            raise InvalidRequest(
+                f"best_of ({num_choices}) is less than n ({self.n}). Raise it.", param="best_of"
+            )
+        picks = num_choices > self.n
+        if picks and self.stream:
+            raise InvalidRequest(
+                "the best of several cannot be known while they stream. Leave out 'best_of' or "
+                "'stream'.",
+                param="best_of",
+            )
+        return GenerateRequest(
+            model=self.model,
+            prompts=tuple(self._prompts()),
+            sampling=self.sampling(),
+            max_tokens=self._max_tokens(),
+            stop=self.stop_strings(),
+            num_choices=num_choices,
+            top_logprobs=self.num_logprobs if self.num_logprobs is not None or not picks else 0,
+            echo=self.echo,
+        )
+
+    @property
+    def num_logprobs(self) -> int | None:
+        """How many rivals of each token to answer; None for no logprobs."""
+        if isinstance(self.logprobs, bool):
+            return 0 if self.logprobs else None
+        return self.logprobs
+
+    def _max_tokens(self) -> int | None:
+        # The API's default; llama-server's n_predict -1 asks for no limit.
+        if self.max_tokens is None and self.n_predict is None:
+            return DEFAULT_MAX_TOKENS
+        return self.token_limit()
+
+    def _prompts(self) -> list[Prompt]:
+        prompt = self.prompt
+        if isinstance(prompt, str):
+            return [TextPrompt(text=prompt)]
+        if not prompt:
+            raise InvalidRequest("the prompt is an empty list. Send some text.", param="prompt")
+        if all(isinstance(item, int) for item in prompt):
+            return [TokenPrompt(token_ids=tuple(prompt))]  # type: ignore[arg-type]
+        if len(prompt) > MAX_PROMPTS:
+            raise InvalidRequest(
+                f"{len(prompt)} prompts are too many. Send at most {MAX_PROMPTS} in one request.",
+                param="prompt",
+            )
+        return [
+            TextPrompt(text=item) if isinstance(item, str) else TokenPrompt(token_ids=tuple(item))
+            for item in prompt
+            if not isinstance(item, int)
+        ]

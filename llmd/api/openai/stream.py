@@ -1,0 +1,83 @@
+"""A generation as the bytes of an OpenAI event stream."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any, Protocol
+
+import orjson
+
+from llmd.api.errors import openai_body
+from llmd.api.openai.encode_usage import timings, usage
+from llmd.core.event import Event, Finished
+from llmd.core.output import FinishReason
+from llmd.errors import EngineFailed, LlmdError
+from llmd.serving.generation import Generation
+
+DONE = b"data: [DONE]\n\n"
+
+FINISH_REASONS = {
+    FinishReason.STOP: "stop",
+    FinishReason.LENGTH: "length",
+    FinishReason.ABORTED: "stop",
+    FinishReason.ERROR: "error",
+}
+
+
+class Encoder(Protocol):
+    """One dialect's chunks of one generation."""
+
+    def start(self) -> bytes:
+        """Sent before the first token is known; may be empty."""
+        ...
+
+    def feed(self, event: Event) -> bytes: ...
+
+    def finish(self) -> bytes:
+        """Sent after the last event."""
+        ...
+
+
+async def stream(generation: Generation, encoder: Encoder) -> AsyncIterator[bytes]:
+    """The bytes of a streamed answer; an error after the first byte is an event of it, followed
+    by the stream's proper end.
+    """
+    data = encoder.start()
+    if data:
+        yield data
+    try:
+        async for event in generation.events():
+            raise_failure(event)
+            data = encoder.feed(event)
+            if data:
+                yield data
+    except LlmdError as error:
+        yield b"data: " + orjson.dumps(openai_body(error)) + b"\n\n" + DONE
+    else:
+        yield encoder.finish()
+
+
+def raise_failure(event: Event) -> None:
+    """Raises EngineFailed for a choice that ended with an error."""
+    if isinstance(event, Finished) and event.reason is FinishReason.ERROR:
+        raise EngineFailed(event.error or "the engine failed. Try again.")
+
+
+class ChunkHead:
+    """What every chunk of a stream begins with, encoded once."""
+
+    def __init__(self, head: dict[str, Any]) -> None:
+        self.data = b"data: " + orjson.dumps(head)[:-1] + b","
+
+    def chunk(self, body: dict[str, Any]) -> bytes:
+        return self.data + orjson.dumps(body)[1:] + b"\n\n"
+
+    def usage_chunk(self, generation: Generation, finished: list[Finished]) -> bytes:
+        """The last chunk before [DONE], for those who asked for it."""
+        return self.chunk(
+            {
+                "choices": [],
+                "usage": usage(sum(generation.num_prompt_tokens), finished),
+                "timings": timings([event.timings for event in finished]),
+            }
+        )

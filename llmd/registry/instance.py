@@ -1,0 +1,143 @@
+"""One served model."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from enum import Enum
+from pathlib import Path
+
+from llmd.chat.default_template import DEFAULT_TEMPLATE
+from llmd.chat.normalizer import MessageNormalizer
+from llmd.chat.template import ChatTemplate
+from llmd.config.settings import ModelSettings
+from llmd.engine.client import EngineClient
+from llmd.engine.engine import Engine
+from llmd.engine.loading import LoadedModel, load_engine
+from llmd.errors import ConfigError, LlmdError, ModelLoading
+
+logger = logging.getLogger("llmd.registry")
+
+
+class ModelState(Enum):
+    UNLOADED = "unloaded"
+    LOADING = "loading"
+    READY = "ready"
+    FAILED = "failed"
+    CLOSED = "closed"
+
+
+class ModelInstance:
+    """A model under its served id, and the engine that runs it. Event loop only; every change of
+    state happens here.
+    """
+
+    def __init__(self, name: str, path: Path, settings: ModelSettings) -> None:
+        self.name = name
+        self.created = int(time.time())
+        self.load_progress = 0.0
+        """Share of the weights that is loaded, 0 to 1; written by the engine thread."""
+        self.state = ModelState.UNLOADED
+        self._path = path
+        self._settings = settings
+        self._client: EngineClient | None = None
+        self._model: LoadedModel | None = None
+        self._template: ChatTemplate | None = None
+        self._normalizer: MessageNormalizer | None = None
+        self._settled = asyncio.Event()
+        self._error: LlmdError | None = None
+
+    async def load(self) -> LoadedModel:
+        """Load the model and set its chat template up; called once. Raises ModelLoadError, or
+        ConfigError for a bad --chat-template.
+        """
+        assert self.state is ModelState.UNLOADED
+        self.state = ModelState.LOADING
+        self._client = EngineClient(self._build)
+        try:
+            self._model = await self._client.start()
+            self._template = await asyncio.to_thread(self._make_template, self._model)
+            self._normalizer = await asyncio.to_thread(MessageNormalizer, self._template)
+        except LlmdError as error:
+            self._error = error
+            self.state = ModelState.FAILED
+            raise
+        else:
+            self.state = ModelState.READY
+            return self._model
+        finally:
+            self._settled.set()
+
+    async def ensure_ready(self) -> None:
+        """Wait for a load under way. Raises what it failed with, or why the engine ended."""
+        if self.state is ModelState.UNLOADED:
+            raise ModelLoading(f"the model {self.name} is not loaded yet. Try again in a moment.")
+        await self._settled.wait()
+        if self.client.error is not None:
+            self.state = ModelState.FAILED
+            self._error = self.client.error
+        if self._error is not None:
+            raise self._error
+
+    @property
+    def is_ready(self) -> bool:
+        return self.state is ModelState.READY and self.client.error is None
+
+    @property
+    def client(self) -> EngineClient:
+        assert self._client is not None
+        return self._client
+
+    @property
+    def model(self) -> LoadedModel:
+        assert self._model is not None
+        return self._model
+
+    @property
+    def template(self) -> ChatTemplate:
+        assert self._template is not None
+        return self._template
+
+    @property
+    def normalizer(self) -> MessageNormalizer:
+        assert self._normalizer is not None
+        return self._normalizer
+
+    async def close(self) -> None:
+        """Abort what runs and free the model. Idempotent."""
+        if self._client is not None and self.state is not ModelState.CLOSED:
+            self.state = ModelState.CLOSED
+            await self._client.close()
+
+    def _build(self) -> tuple[Engine, LoadedModel]:
+        return load_engine(self._path, self._settings, self._note_progress)
+
+    def _note_progress(self, share: float) -> bool:
+        self.load_progress = share
+        return self.state is ModelState.LOADING
+
+    def _make_template(self, model: LoadedModel) -> ChatTemplate:
+        source = self._read_template_file() or model.chat_template
+        if source is None:
+            logger.warning("the model has no chat template; ChatML is used (--chat-template FILE)")
+            source = DEFAULT_TEMPLATE
+        tokenizer = model.tokenizer
+        return ChatTemplate(
+            source,
+            bos_token=tokenizer.bos_text,
+            eos_token=tokenizer.eos_text,
+            control_tokens=tokenizer.control_texts,
+            marker_tokens=tokenizer.marker_texts,
+        )
+
+    def _read_template_file(self) -> str | None:
+        path = self._settings.chat_template
+        if path is None:
+            return None
+        try:
+            return path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(
+                f"cannot read the chat template {path}: {error}. Check --chat-template."
+            ) from error

@@ -1,0 +1,125 @@
+"""The use case of generating text, for every dialect."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+from llmd.core.event import Event, Finished, PromptEcho, TextDelta
+from llmd.core.output import Output, TokenLogprob
+from llmd.core.request import GenerateRequest, TextPrompt
+from llmd.core.sampling import SamplingParams
+from llmd.engine.request import Request
+from llmd.errors import InvalidRequest
+from llmd.registry.instance import ModelInstance
+from llmd.registry.registry import ModelRegistry
+from llmd.serving.prompt import EncodedPrompt, encode
+
+
+class Generation:
+    """A generation under way: an async iterator of events that ends after the last choice's
+    Finished. Whoever holds it must call `close`, on every path.
+    """
+
+    def __init__(
+        self,
+        instance: ModelInstance,
+        request: GenerateRequest,
+        prompts: tuple[EncodedPrompt, ...],
+        engine_request: Request,
+    ) -> None:
+        self.id = engine_request.id
+        self.model_name = instance.name
+        self.fingerprint = instance.model.fingerprint
+        self.seed = engine_request.seed
+        self.num_prompt_tokens = tuple(len(prompt.token_ids) for prompt in prompts)
+        self.repairs = tuple(dict.fromkeys(r for prompt in prompts for r in prompt.repairs))
+        """What was changed in the messages so that the model's template takes them."""
+        self._tokenizer = instance.model.tokenizer
+        self._prompts = prompts
+        self._request = request
+        self._outputs = instance.client.submit(engine_request)
+
+    async def events(self) -> AsyncIterator[Event]:
+        """Raises EngineFailed when the engine ends before the generation does."""
+        request = self._request
+        if request.echo and request.top_logprobs is None:
+            for index in range(len(self._prompts) * request.num_choices):
+                yield self._echo(index, ())
+        async for output in self._outputs:
+            if output.prompt_logprobs:
+                yield self._echo(output.index, output.prompt_logprobs)
+            if output.text or output.logprobs:
+                yield TextDelta(output.index, output.text, output.num_tokens, output.logprobs)
+            if output.finish_reason is not None:
+                yield self._finished(output)
+
+    def close(self) -> None:
+        """Stop it, wherever it is. A plain call, idempotent, for `finally` blocks."""
+        self._outputs.abort()
+
+    def _echo(self, index: int, logprobs: tuple[TokenLogprob | None, ...]) -> PromptEcho:
+        number = index // self._request.num_choices
+        token_ids = self._prompts[number].token_ids
+        prompt = self._request.prompts[number]
+        if token_ids[0] == self._tokenizer.bos_id and self._tokenizer.adds_bos:
+            # The vocabulary's own beginning is no text of the client's.
+            token_ids, logprobs = token_ids[1:], logprobs[1:]
+        pieces = [self._tokenizer.token_bytes(token_id) for token_id in token_ids]
+        if isinstance(prompt, TextPrompt) and pieces and not prompt.text.startswith(" "):
+            # Nor is the space that SentencePiece vocabularies put in front.
+            pieces[0] = pieces[0].removeprefix(b" ")
+        return PromptEcho(index, tuple(pieces), logprobs)
+
+    def _finished(self, output: Output) -> Finished:
+        assert output.finish_reason is not None and output.timings is not None
+        return Finished(
+            index=output.index,
+            reason=output.finish_reason,
+            timings=output.timings,
+            stop_text=output.stop_text,
+            error=output.error,
+        )
+
+
+async def start_generation(registry: ModelRegistry, request: GenerateRequest) -> Generation:
+    """Find the model, make token ids of the prompts and hand them to its engine. Everything that
+    a client can have got wrong is raised here, before any byte of the answer.
+    """
+    instance = await registry.lease(request.model)
+    prompts = [await encode(instance, prompt) for prompt in request.prompts]
+    sampling = _sampling(instance, request.sampling)
+    engine_request = Request(
+        id=secrets.token_hex(12),
+        prompts=tuple(prompt.token_ids for prompt in prompts),
+        sampling=sampling,
+        seed=secrets.randbits(31) if sampling.seed is None else sampling.seed,
+        num_choices=request.num_choices,
+        max_tokens=request.max_tokens,
+        stop=request.stop,
+        top_logprobs=request.top_logprobs,
+        prompt_logprobs=request.echo and request.top_logprobs is not None,
+    )
+    return Generation(instance, request, tuple(prompts), engine_request)
+
+
+def _sampling(instance: ModelInstance, overrides: Mapping[str, Any]) -> SamplingParams:
+    """The request's parameters over the model's, with every ban turned into a bias."""
+    tokenizer = instance.model.tokenizer
+    params = instance.model.sampling.override(overrides)
+    banned = set(tokenizer.suppressed_ids)
+    if params.ignore_eos:
+        banned |= tokenizer.end_of_generation_ids
+    for token_id, _ in params.logit_bias:
+        if not 0 <= token_id < tokenizer.num_tokens:
+            raise InvalidRequest(
+                f"logit_bias names token {token_id}, which is not in the vocabulary. Use ids from "
+                f"0 to {tokenizer.num_tokens - 1}.",
+                param="logit_bias",
+            )
+    if not banned:
+        return params
+    bias = tuple((t, b) for t, b in params.logit_bias if t not in banned)
+    bans = tuple((token_id, float("-inf")) for token_id in sorted(banned))
+    return params.override({"logit_bias": bias + bans})

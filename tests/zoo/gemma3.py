@@ -1,0 +1,68 @@
+"""A tiny gemma3: three of four layers see a window of 32 tokens only."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from zoo.model_file import ModelFile
+from zoo.template import CHATML
+from zoo.vocabulary import TokenType, spm_vocabulary
+
+_WIDTH = 64
+_FEED_FORWARD = 128
+_HEAD = 32
+_NUM_HEADS = 4
+_NUM_KV_HEADS = 2
+
+
+def write_gemma3(
+    path: Path,
+    *,
+    seed: int = 0,
+    context_length: int = 2048,
+    sliding_window: int = 32,
+    chat_template: str | None = CHATML,
+    name: str = "tiny gemma3",
+) -> Path:
+    """Sliding-window attention: what has left the window cannot be taken up again."""
+    vocabulary = spm_vocabulary()
+    windowed = [True, True, True, False]
+    model = ModelFile("gemma3", vocabulary, seed=seed)
+    model.set_general(name=name, chat_template=chat_template, sampling={})
+    model.set_keys(
+        {
+            "context_length": context_length,
+            "embedding_length": _WIDTH,
+            "block_count": len(windowed),
+            "feed_forward_length": _FEED_FORWARD,
+            "attention.head_count": _NUM_HEADS,
+            "attention.head_count_kv": _NUM_KV_HEADS,
+            "attention.key_length": _HEAD,
+            "attention.value_length": _HEAD,
+            "attention.layer_norm_rms_epsilon": 1e-5,
+            "attention.sliding_window": sliding_window,
+            "attention.sliding_window_pattern": windowed,
+            "rope.dimension_count": _HEAD,
+            "rope.freq_base": 1e6,
+            "rope.freq_base_swa": 1e4,
+        }
+    )
+    # The graph multiplies the embedding by sqrt(width).
+    model.matrix("token_embd.weight", len(vocabulary), _WIDTH)
+    model.ones("output_norm.weight", _WIDTH)
+    for layer in range(len(windowed)):
+        block = f"blk.{layer}."
+        for norm in ("attn_norm", "post_attention_norm", "ffn_norm", "post_ffw_norm"):
+            model.ones(f"{block}{norm}.weight", _WIDTH)
+        model.ones(block + "attn_q_norm.weight", _HEAD)
+        model.ones(block + "attn_k_norm.weight", _HEAD)
+        model.matrix(block + "attn_q.weight", _NUM_HEADS * _HEAD, _WIDTH)
+        model.matrix(block + "attn_k.weight", _NUM_KV_HEADS * _HEAD, _WIDTH)
+        model.matrix(block + "attn_v.weight", _NUM_KV_HEADS * _HEAD, _WIDTH)
+        model.matrix(block + "attn_output.weight", _WIDTH, _NUM_HEADS * _HEAD)
+        model.matrix(block + "ffn_gate.weight", _FEED_FORWARD, _WIDTH)
+        model.matrix(block + "ffn_up.weight", _FEED_FORWARD, _WIDTH)
+        model.matrix(block + "ffn_down.weight", _WIDTH, _FEED_FORWARD)
+    silent = (TokenType.UNKNOWN, TokenType.CONTROL, TokenType.BYTE)
+    model.output(_WIDTH, silent=silent, end_scale=0.0)
+    return model.write(path)
