@@ -14,6 +14,8 @@ _ATTR_UNKNOWN = 1 << 0
 _ATTR_CONTROL = 1 << 3
 _ATTR_USER_DEFINED = 1 << 4
 
+_VOCAB_TYPE_BPE = 2  # llama.h enum llama_vocab_type
+
 
 class Tokenizer:
     """A model's vocabulary. Immutable, and safe from any thread while its model is loaded."""
@@ -24,6 +26,7 @@ class Tokenizer:
         self.adds_bos = bool(llama_cpp.llama_vocab_get_add_bos(vocab))
         self.bos_id = int(llama_cpp.llama_vocab_bos(vocab))
         self.eos_id = int(llama_cpp.llama_vocab_eos(vocab))
+        self._is_byte_level = int(llama_cpp.llama_vocab_type(vocab)) == _VOCAB_TYPE_BPE
         self._pieces: dict[int, bytes] = {}
 
     @property
@@ -63,7 +66,10 @@ class Tokenizer:
         """
         token_ids: list[int] = []
         for index, piece in enumerate(pieces):
-            token_ids += self.encode(piece, add_special=index == 0, parse_special=True)
+            if index == 0:
+                token_ids += self.encode(piece, add_special=True, parse_special=True)
+            else:
+                token_ids += self._encode_inside(piece)
         if self.adds_bos and token_ids[:2] == [self.bos_id, self.bos_id]:
             del token_ids[0]
         return token_ids
@@ -116,6 +122,18 @@ class Tokenizer:
             int(llama_cpp.llama_vocab_fim_mid(self._vocab)),
         )
         return ids if min(ids) >= 0 else None
+
+    def _encode_inside(self, text: str) -> list[int]:
+        """Token ids of text that continues a line: without the space that SentencePiece
+        vocabularies put in front of a text's beginning.
+        """
+        if self._is_byte_level:
+            return self.encode(text, add_special=False, parse_special=True)
+        ahead = self.encode("\n", add_special=False, parse_special=True)
+        token_ids = self.encode("\n" + text, add_special=False, parse_special=True)
+        if token_ids[: len(ahead)] == ahead:
+            return token_ids[len(ahead) :]
+        return self.encode(text, add_special=False, parse_special=True)
 
     def _texts_with(self, attributes: int) -> frozenset[str]:
         get_attributes = llama_cpp.llama_vocab_get_attr

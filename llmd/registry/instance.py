@@ -123,12 +123,14 @@ class ModelInstance:
             logger.warning("the model has no chat template; ChatML is used (--chat-template FILE)")
             source = DEFAULT_TEMPLATE
         tokenizer = model.tokenizer
+        # Only those that mean something here: vocabularies also hold plain words as such tokens.
+        markers = {text for text in tokenizer.marker_texts if text in source}
         return ChatTemplate(
             source,
             bos_token=tokenizer.bos_text,
             eos_token=tokenizer.eos_text,
             control_tokens=tokenizer.control_texts,
-            marker_tokens=tokenizer.marker_texts,
+            marker_tokens=markers,
         )
 
     def _read_template_file(self) -> str | None:
