@@ -7,9 +7,10 @@ from itertools import count
 
 from llmd.core.output import FinishReason, Output, Timings, TokenLogprob
 from llmd.core.sampling import SamplingParams
-from llmd.engine.batch import Batch, BatchItem, split
+from llmd.engine.batch import Batch, BatchItem
+from llmd.engine.executor import BatchExecutor
 from llmd.engine.request import Request
-from llmd.engine.runner import DecodeFailed, NoRoom, Runner
+from llmd.engine.runner import Runner
 from llmd.engine.sampler import Chain, Sampler, SamplingFailed, Vocabulary, is_plain_greedy
 from llmd.engine.scheduler import Scheduler
 from llmd.engine.sequence import Sequence
@@ -19,13 +20,6 @@ from llmd.llama.context import Row
 
 MakeChain = Callable[[SamplingParams, int], Chain]
 """A native sampler chain for parameters and a seed."""
-
-MAX_FAILED_STEPS = 3
-"""Steps in a row in which nothing could be computed, after which the engine says it is broken."""
-
-
-class EngineBroken(Exception):
-    """The model computes nothing any more."""
 
 
 class Engine:
@@ -42,16 +36,15 @@ class Engine:
         clock: Callable[[], float],
     ) -> None:
         """`context_size` is the most tokens of one sequence; `clock` gives seconds."""
-        self._runner = runner
         self._scheduler = scheduler
+        self._executor = BatchExecutor(runner, scheduler, clock)
         self._vocabulary = vocabulary
         self._make_chain = make_chain
         self._context_size = context_size
         self._clock = clock
         self._arrivals = count()
-        self._num_failed_steps = 0
         self._num_steps = self._num_prompt_tokens = self._num_generated_tokens = 0
-        self._step_seconds = self._forward_seconds = 0.0
+        self._step_seconds = 0.0
 
     @property
     def is_idle(self) -> bool:
@@ -74,9 +67,8 @@ class Engine:
         """
         started = self._clock()
         batch = self._scheduler.schedule()
-        self._forget_dropped()
         outputs = []
-        for item, rows in self._forward(batch):
+        for item, rows in self._executor.run(batch):
             output = self._advance(item, rows)
             if output is not None:
                 outputs.append(output)
@@ -90,7 +82,7 @@ class Engine:
         for sequence in self._scheduler.sequences():
             sequence.finish(FinishReason.ERROR, reason)
             outputs.append(self._finish(sequence, ""))
-        self._forget_dropped()
+        self._executor.forget_dropped()
         return outputs
 
     def stats(self) -> EngineStats:
@@ -105,14 +97,14 @@ class Engine:
             num_generated_tokens=self._num_generated_tokens,
             num_set_back=scheduler.num_set_back,
             step_seconds=self._step_seconds,
-            forward_seconds=self._forward_seconds,
+            forward_seconds=self._executor.forward_seconds,
         )
 
     def close(self) -> None:
         """Free all sequences and the runner."""
         for sequence in self._scheduler.sequences():
             self._remove(sequence)
-        self._runner.close()
+        self._executor.close()
 
     def _make_sequences(self, request: Request) -> Iterator[Sequence]:
         prompts = [p for p in request.prompts for _ in range(request.num_choices)]
@@ -134,79 +126,6 @@ class Engine:
                 sampler=sampler,
                 text=TextStream(request.stop),
             )
-
-    def _forward(self, batch: Batch) -> Iterator[tuple[BatchItem, list[Row]]]:
-        """Every item of the batch with its rows, which are valid until the next one is asked for.
-        A batch that fails is computed in parts, so that only what must fail does.
-        """
-        # What was set back meanwhile has lost its place.
-        batch = tuple(i for i in batch if i.sequence.sequence_id is not None)
-        if not batch:
-            return
-        try:
-            rows = self._timed_forward(batch)
-        except NoRoom:
-            yield from self._forward_without_room(batch)
-        except DecodeFailed:
-            yield from self._forward_after_failure(batch)
-        else:
-            self._num_failed_steps = 0
-            taken = 0
-            for item in batch:
-                yield item, rows[taken : taken + item.num_logits]
-                taken += item.num_logits
-
-    def _forward_without_room(self, batch: Batch) -> Iterator[tuple[BatchItem, list[Row]]]:
-        if len(batch) > 1 or batch[0].num_tokens > 1:
-            head, tail = split(batch)
-            yield from self._forward(head)
-            yield from self._forward(tail)
-        elif len(self._scheduler.running) > 1:
-            self._scheduler.set_back_youngest()
-            self._forget_dropped()
-            yield from self._forward(batch)
-        else:
-            batch[0].sequence.finish(
-                FinishReason.ERROR,
-                "the model's memory has no room for one more token of this request; shorten it, "
-                "or start llmd with a larger --kv-tokens",
-            )
-
-    def _forward_after_failure(self, batch: Batch) -> Iterator[tuple[BatchItem, list[Row]]]:
-        for item in batch:
-            self._roll_back(item)
-        if len(batch) == 1:
-            self._num_failed_steps += 1
-            if self._num_failed_steps >= MAX_FAILED_STEPS:
-                raise EngineBroken("llama.cpp fails to compute; its log says why")
-            batch[0].sequence.finish(
-                FinishReason.ERROR,
-                "llama.cpp failed to compute this request; the engine goes on with the others. "
-                "Try it again, and see the log if it fails again",
-            )
-            return
-        for item in batch:
-            if item.sequence.num_computed == item.start:
-                yield from self._forward((item,))
-
-    def _roll_back(self, item: BatchItem) -> None:
-        sequence = item.sequence
-        if sequence.sequence_id is None:
-            return
-        if not self._runner.truncate(sequence.sequence_id, sequence.num_computed):
-            # Recurrent memory cannot drop a suffix: begin again.
-            self._runner.truncate(sequence.sequence_id, 0)
-            sequence.num_computed = 0
-
-    def _timed_forward(self, batch: Batch) -> list[Row]:
-        started = self._clock()
-        for item in batch:
-            if item.sequence.started_at is None:
-                item.sequence.started_at = started
-        try:
-            return self._runner.forward(batch)
-        finally:
-            self._forward_seconds += self._clock() - started
 
     def _advance(self, item: BatchItem, rows: list[Row]) -> Output | None:
         sequence = item.sequence
@@ -305,7 +224,3 @@ class Engine:
     def _remove(self, sequence: Sequence) -> None:
         self._scheduler.remove(sequence)
         sequence.sampler.free()
-
-    def _forget_dropped(self) -> None:
-        for sequence_id in self._scheduler.take_dropped_ids():
-            self._runner.truncate(sequence_id, 0)

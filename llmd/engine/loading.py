@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from glob import escape as glob_escape
 from hashlib import blake2b
 from pathlib import Path
 
@@ -161,14 +162,12 @@ class _Plan:
 
 def _cells_that_fit(model: LlamaModel, settings: ModelSettings) -> tuple[int, str]:
     per_token = model.cache_bytes_per_token(settings.cache_type_k, settings.cache_type_v)
-    memory = available_memory()
-    budget = int(memory.num_bytes * CACHE_SHARE)
     if per_token == 0:
         return model.train_context_length * DEFAULT_PARALLEL, "no attention cache"
-    return (
-        max(256, budget // per_token // 256 * 256),
-        f"{CACHE_SHARE:.0%} of {memory.num_bytes / 2**30:.1f} GiB free memory",
-    )
+    # Mapped weights count as available memory, though they are about to be used.
+    num_free = max(0, available_memory().num_bytes - model.num_bytes)
+    num_cells = int(num_free * CACHE_SHARE) // per_token // 256 * 256
+    return max(256, num_cells), f"{CACHE_SHARE:.0%} of {num_free / 2**30:.1f} GiB free memory"
 
 
 def _choose_context(
@@ -200,12 +199,20 @@ def _gpu_text(settings: ModelSettings) -> tuple[str, str]:
 def _check_memory(path: Path, num_gpu_layers: int) -> None:
     if num_gpu_layers or not path.is_file():
         return
-    memory, size = available_memory(), path.stat().st_size
+    memory, size = available_memory(), sum(part.stat().st_size for part in _parts(path))
     if size > memory.num_bytes:
         raise NotEnoughMemory(
             f"{path} takes {size / 2**30:.1f} GiB, and only {memory.num_bytes / 2**30:.1f} GiB of "
             f"memory is free ({memory.reason}). Use a smaller quantization or free memory."
         )
+
+
+def _parts(path: Path) -> list[Path]:
+    """The files of a split model, by llama.cpp's naming (llama.h llama_split_path)."""
+    if "-00001-of-" not in path.name:
+        return [path]
+    stem, total = path.name.split("-00001-of-")
+    return sorted(path.parent.glob(f"{glob_escape(stem)}-[0-9]*-of-{glob_escape(total)}"))
 
 
 def _check_purpose(model: LlamaModel) -> None:
@@ -218,9 +225,7 @@ def _check_purpose(model: LlamaModel) -> None:
 
 def _make_engine(model: LlamaModel, context: LlamaContext, plan: _Plan) -> Engine:
     def make_chain(params: SamplingParams, seed: int) -> SamplerChain:
-        return SamplerChain(
-            params, model.tokenizer, seed=seed, context_size=plan.context_size
-        )
+        return SamplerChain(params, model.tokenizer, seed=seed, context_size=plan.context_size)
 
     return Engine(
         ModelRunner(model, context, batch_size=plan.params.batch_size),

@@ -9,7 +9,8 @@ from queue import Empty, SimpleQueue
 from typing import assert_never
 
 from llmd.core.output import Output
-from llmd.engine.engine import Engine, EngineBroken
+from llmd.engine.engine import Engine
+from llmd.engine.executor import EngineBroken
 from llmd.engine.loading import LoadedModel
 from llmd.engine.notice import Ended, Loaded, LoadFailed, Notice, Stepped
 from llmd.engine.request import Abort, Close, Command, Submit

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmd.core.output import FinishReason, Output
-from llmd.engine.engine import MAX_FAILED_STEPS, Engine, EngineBroken
+from llmd.engine.engine import Engine
+from llmd.engine.executor import MAX_FAILED_STEPS, EngineBroken
 
 Texts = dict[tuple[str, int], str]
 

@@ -1,0 +1,253 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llmd.config import sources
+from llmd.config.load import LoadedSettings, load
+from llmd.errors import ConfigError
+
+
+@pytest.fixture(autouse=True)
+def no_system_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "SYSTEM_FILE", tmp_path / "etc" / "llmd.toml")
+
+
+def configure(
+    directory: Path,
+    text: str = "",
+    flags: Mapping[str, Any] | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> LoadedSettings:
+    (directory / "llmd.toml").write_text(text)
+    return load(flags or {}, None, {"HOME": str(directory), **(environ or {})}, directory)
+
+
+def fault(directory: Path, text: str = "", **more: Any) -> str:
+    with pytest.raises(ConfigError) as caught:
+        configure(directory, text, **more)
+    return caught.value.message
+
+
+def test_without_a_file_the_defaults_hold(tmp_path: Path) -> None:
+    loaded = load({}, None, {"HOME": str(tmp_path)}, tmp_path)
+    assert loaded.file is None
+    assert loaded.settings.server.port == 8080
+    assert loaded.origin("server", "port") == "default"
+
+
+def test_the_file_is_looked_for_from_the_most_special_to_the_most_general(tmp_path: Path) -> None:
+    named = tmp_path / "named.toml"
+    variable = tmp_path / "variable.toml"
+    here = tmp_path / "llmd.toml"
+    user = tmp_path / "xdg" / "llmd" / "llmd.toml"
+    system = tmp_path / "etc" / "llmd.toml"
+    for path in (named, variable, here, user, system):
+        path.parent.mkdir(exist_ok=True, parents=True)
+        path.write_text("")
+    environ = {"LLMD_CONFIG": str(variable), "XDG_CONFIG_HOME": str(tmp_path / "xdg")}
+    assert load({}, named, environ, tmp_path).file == named
+    assert load({}, None, environ, tmp_path).file == variable
+    del environ["LLMD_CONFIG"]
+    for path in (here, user, system):
+        assert load({}, None, environ, tmp_path).file == path
+        path.unlink()
+
+
+def test_the_users_file_is_below_home_where_xdg_says_nothing(tmp_path: Path) -> None:
+    path = tmp_path / ".config" / "llmd" / "llmd.toml"
+    path.parent.mkdir(parents=True)
+    path.write_text("")
+    assert load({}, None, {"HOME": str(tmp_path)}, tmp_path).file == path
+
+
+def test_a_named_file_that_is_missing_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="Check --config"):
+        load({}, tmp_path / "absent.toml", {}, tmp_path)
+    with pytest.raises(ConfigError, match="Check LLMD_CONFIG"):
+        load({}, None, {"LLMD_CONFIG": "absent.toml"}, tmp_path)
+
+
+def test_a_fault_of_syntax_names_the_file_and_the_line(tmp_path: Path) -> None:
+    message = fault(tmp_path, "[server]\nport = = 1\n")
+    assert "llmd.toml" in message
+    assert "line 2" in message
+
+
+def test_a_file_that_is_not_utf8_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "latin.toml"
+    path.write_bytes(b"# \xe4\n")
+    with pytest.raises(ConfigError, match="Save it as UTF-8"):
+        load({}, path, {}, tmp_path)
+
+
+def test_a_byte_order_mark_is_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "mark.toml"
+    path.write_bytes(b"\xef\xbb\xbf[server]\nport = 1\n")
+    assert load({}, path, {}, tmp_path).settings.server.port == 1
+
+
+def test_flags_win_over_the_environment_and_that_over_the_file(tmp_path: Path) -> None:
+    text = "[server]\nhost = 'file'\nport = 1\nlog_json = true\n"
+    environ = {"LLMD_SERVER__HOST": "environment", "LLMD_SERVER__PORT": "2"}
+    loaded = configure(tmp_path, text, {"server.host": "flag"}, environ)
+    server = loaded.settings.server
+    assert (server.host, server.port, server.log_json) == ("flag", 2, True)
+
+
+def test_each_value_knows_its_origin(tmp_path: Path) -> None:
+    environ = {"LLMD_MODEL__SAMPLING__TOP_K": "5"}
+    loaded = configure(tmp_path, "[model]\nctx_size = 10\n", {"model.parallel": 2}, environ)
+    assert loaded.origin("model", "ctx_size") == f"{tmp_path}/llmd.toml line 2"
+    assert loaded.origin("model", "sampling", "top_k") == "LLMD_MODEL__SAMPLING__TOP_K"
+    assert loaded.origin("model", "parallel") == "--parallel"
+    assert loaded.origin("model", "threads") == "default"
+
+
+def test_an_empty_variable_counts_as_not_set(tmp_path: Path) -> None:
+    assert configure(tmp_path, environ={"LLMD_SERVER__PORT": ""}).settings.server.port == 8080
+
+
+def test_a_list_comes_from_the_environment_as_json(tmp_path: Path) -> None:
+    environ = {"LLMD_MODEL__SAMPLING__DRY_SEQUENCE_BREAKERS": '["a", "b"]'}
+    sampling = configure(tmp_path, environ=environ).settings.model.sampling
+    assert sampling.dry_sequence_breakers == ("a", "b")
+
+
+def test_relative_paths_in_a_file_are_meant_from_its_directory(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    path = tmp_path / "elsewhere" / "x.toml"
+    path.write_text("[model]\nsource = 'm/a.gguf'\nchat_template = 't.jinja'\n")
+    model = load({}, path, {}, tmp_path).settings.model
+    assert model.source == str(tmp_path / "elsewhere" / "m" / "a.gguf")
+    assert model.chat_template == tmp_path / "elsewhere" / "t.jinja"
+
+
+@pytest.mark.parametrize("source", ["tiny", "org/repo:Q4_K_M", "/models/a.gguf", "~/a.gguf"])
+def test_a_source_that_is_no_relative_path_stays_as_it_is(tmp_path: Path, source: str) -> None:
+    assert configure(tmp_path, f"[model]\nsource = '{source}'\n").settings.model.source == source
+
+
+def test_an_unknown_key_is_answered_with_file_line_and_nearest_key(tmp_path: Path) -> None:
+    message = fault(tmp_path, "\n[server]\nprot = 1\n")
+    expected = f"{tmp_path}/llmd.toml line 3: unknown key server.prot. Did you mean server.port?"
+    assert message == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "cure"),
+    [
+        ("port = 1", "Did you mean server.port?"),
+        ("[server]\nctx_size = 1", "Did you mean model.ctx_size?"),
+        ("[sever]\nport = 1", "Did you mean server.port?"),
+        ("[sever]", "Did you mean server?"),
+        ("[model.sampling]\ntemprature = 1", "Did you mean model.sampling.temperature?"),
+        ("[models.a]\nctxsize = 1", "Did you mean models.a.ctx_size?"),
+        ("[nothing]\nlike = 'it'", "Remove it; `llmd serve --help` lists the keys."),
+    ],
+)
+def test_the_nearest_known_key_is_offered(tmp_path: Path, text: str, cure: str) -> None:
+    assert fault(tmp_path, text).endswith(cure)
+
+
+def test_a_value_out_of_bounds_names_line_key_value_and_bounds(tmp_path: Path) -> None:
+    message = fault(tmp_path, "[server]\nport = 70000\n")
+    assert message == (
+        f"{tmp_path}/llmd.toml line 2: server.port cannot be 70000. "
+        f"Set it to a whole number from 0 to 65535."
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[model]\ngpu_layers = 'some'",
+        "[model]\nthreads = true",
+        "[model]\nctx_size = 1.5",
+        "[model]\nalias = ''",
+        "[model.sampling]\ndry_sequence_breakers = ['a', 1]",
+        "[model.sampling]\ntemperature = nan",
+    ],
+)
+def test_a_wrong_type_tells_what_to_set(tmp_path: Path, text: str) -> None:
+    message = fault(tmp_path, text)
+    assert "line 2" in message
+    assert "Set it to" in message
+
+
+def test_a_section_given_as_a_value_is_explained(tmp_path: Path) -> None:
+    assert fault(tmp_path, "server = 1").endswith("Write it as [server].")
+    assert fault(tmp_path, "[models]\na = 1").endswith("Write it as [models.a].")
+
+
+def test_an_unknown_variable_is_answered_with_the_nearest_one(tmp_path: Path) -> None:
+    message = fault(tmp_path, environ={"LLMD_SERVER__PROT": "1"})
+    assert message.endswith("Did you mean LLMD_SERVER__PORT?")
+
+
+def test_a_variable_that_is_no_setting_is_left_alone(tmp_path: Path) -> None:
+    configure(tmp_path, environ={"LLMD_URL": "http://x", "OTHER__PORT": "x"})
+
+
+def test_a_bad_value_in_the_environment_names_the_variable(tmp_path: Path) -> None:
+    message = fault(tmp_path, environ={"LLMD_MODEL__THREADS": "many"})
+    assert message == (
+        "LLMD_MODEL__THREADS: model.threads cannot be 'many'. "
+        "Set it to a whole number from 0 to 512."
+    )
+
+
+def test_keys_that_contradict_each_other_are_refused_with_the_cure(tmp_path: Path) -> None:
+    message = fault(tmp_path, "[model]\ncache_type_v = 'q4_0'\nflash_attn = 'off'\n")
+    assert message == (
+        "model: cache_type_v q4_0 needs flash attention: set flash_attn to auto or on, "
+        "or cache_type_v to f16."
+    )
+
+
+TWO = "[model]\nctx_size = 1\nthreads = 1\n[models.a]\nctx_size = 2\n[models.b]\nthreads = 3\n"
+
+
+def test_one_named_model_is_served_over_the_common_section(tmp_path: Path) -> None:
+    loaded = configure(tmp_path, "[model]\nctx_size = 1\nthreads = 1\n[models.a]\nctx_size = 2\n")
+    assert (loaded.settings.model.ctx_size, loaded.settings.model.threads) == (2, 1)
+    assert loaded.settings.models == {"a": loaded.settings.model}
+    assert loaded.origin("model", "ctx_size").endswith("line 5")
+
+
+def test_an_empty_named_section_is_a_model_too(tmp_path: Path) -> None:
+    assert list(configure(tmp_path, "[models.a]").settings.models) == ["a"]
+
+
+def test_flags_and_environment_win_over_a_named_section(tmp_path: Path) -> None:
+    environ = {"LLMD_MODEL__THREADS": "7"}
+    text = "[models.a]\nctx_size = 2\nthreads = 3\n"
+    model = configure(tmp_path, text, {"model.ctx_size": 5}, environ).settings.model
+    assert (model.ctx_size, model.threads) == (5, 7)
+
+
+def test_a_second_named_model_is_refused_at_its_line(tmp_path: Path) -> None:
+    message = fault(tmp_path, TWO)
+    assert "llmd.toml line 7: a second model" in message
+    assert message.endswith("llmd serve a | b")
+
+
+def test_model_chooses_a_named_section(tmp_path: Path) -> None:
+    settings = configure(tmp_path, TWO, {"model.source": "b"}).settings
+    assert list(settings.models) == ["b"]
+    assert (settings.model.ctx_size, settings.model.threads) == (1, 3)
+    assert settings.model.source == "tiny"
+
+
+def test_a_model_that_names_no_section_is_served_by_itself(tmp_path: Path) -> None:
+    settings = configure(tmp_path, TWO, {"model.source": "x.gguf"}).settings
+    assert settings.models == {}
+    assert (settings.model.source, settings.model.threads) == ("x.gguf", 1)
+
+
+def test_a_fault_in_a_section_that_is_not_served_is_found(tmp_path: Path) -> None:
+    message = fault(tmp_path, TWO + "parallel = -1\n", flags={"model.source": "a"})
+    assert "line 8: model.parallel cannot be -1" in message
