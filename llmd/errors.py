@@ -13,7 +13,7 @@
     |  |- ModelLoading                 code model_loading
     |  `- Draining                     code draining
     |- EngineFailed               500  code engine_failed
-    `- StartupError               500  what keeps the daemon from starting; exit code 1
+    `- StartupError               500  what keeps the daemon from starting, with exit status 1
        |- ConfigError                  code config_error
        |- AddressInUse                 code address_in_use
        `- ModelLoadError               code model_load_failed

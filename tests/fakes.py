@@ -13,7 +13,7 @@ from llmd.engine.batch import Batch
 from llmd.engine.engine import Engine
 from llmd.engine.request import Request
 from llmd.engine.runner import DecodeFailed, NoRoom
-from llmd.engine.scheduler import Scheduler
+from llmd.engine.scheduler import MAX_SCORED_TOKENS, Scheduler
 
 END = 256
 """The end-of-generation token; the others are the bytes."""
@@ -69,6 +69,8 @@ class FakeRunner:
         if self.max_batch_tokens is not None and num_tokens > self.max_batch_tokens:
             raise NoRoom
         assert self.num_used + num_tokens <= self.num_cells, "more tokens than cells"
+        num_rows = sum(item.num_logits for item in batch)
+        assert num_rows <= len(batch) + MAX_SCORED_TOKENS, "more rows than llama.cpp has room for"
         self.batches.append(batch)
         rows = []
         for item in batch:

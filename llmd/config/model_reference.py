@@ -41,6 +41,20 @@ def resolve(source: str) -> Path:
         ) from error
 
 
+def parts_of(path: Path) -> list[Path]:
+    """The files that the model of `path` consists of, by llama.cpp's naming of split models
+    (llama.h llama_split_path); `path` alone where it is not split.
+    """
+    split = _SPLIT.fullmatch(path.name)
+    if split is None or not 1 <= int(split["part"]) <= int(split["count"]):
+        return [path]
+    count = int(split["count"])
+    return [
+        path.with_name(f"{split['stem']}-{number:05}-of-{count:05}.gguf")
+        for number in range(1, count + 1)
+    ]
+
+
 def served_id(settings: Settings) -> str:
     """The id that clients see: the alias, else the section's name, else `tiny`, else the stem."""
     if settings.model.alias:
@@ -76,23 +90,17 @@ def _bundled() -> Path:
 
 
 def _first_part(path: Path) -> Path:
-    split = _SPLIT.fullmatch(path.name)
-    if split is None:
-        return path
-    count = int(split["count"])
-    parts = [
-        path.with_name(f"{split['stem']}-{part:05}-of-{count:05}.gguf")
-        for part in range(1, count + 1)
-    ]
-    if int(split["part"]) != 1:
+    parts = parts_of(path)
+    if path != parts[0]:
+        number = parts.index(path) + 1
         raise ModelLoadError(
-            f"{path} is part {int(split['part'])} of {count}. Give the first part: {parts[0]}"
+            f"{path} is part {number} of {len(parts)}. Give the first part: {parts[0]}"
         )
     missing = [part.name for part in parts if not part.is_file()]
     if missing:
         raise ModelFileNotFound(
-            f"{path} has {count} parts, and not beside it: {', '.join(missing)}. Download the "
-            f"missing ones into {path.parent}"
+            f"{path} has {len(parts)} parts, and not beside it: {', '.join(missing)}. Download "
+            f"the missing ones into {path.parent}"
         )
     return path
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from dataclasses import replace
 from typing import assert_never
 
@@ -25,7 +24,7 @@ class OutputStream:
         self._client = client
         self._request_id = request.id
         self._num_undelivered = len(request.prompts) * request.num_choices
-        self._unread: deque[Output] = deque()
+        self._unread: dict[int, Output] = {}  # by sequence, the longest unread first
         self._waiter: asyncio.Future[None] | None = None
         self._error: LlmdError | None = None
 
@@ -44,7 +43,7 @@ class OutputStream:
                 await self._waiter
             finally:
                 self._waiter = None
-        return self._unread.popleft()
+        return self._unread.pop(next(iter(self._unread)))
 
     def abort(self) -> None:
         """Let the engine forget the request; nothing is delivered any more. Idempotent, and a
@@ -54,11 +53,8 @@ class OutputStream:
 
     def put(self, output: Output) -> bool:
         """Deliver; True when this was the last output of the last sequence."""
-        last = self._unread[-1] if self._unread else None
-        if last is not None and last.index == output.index and last.finish_reason is None:
-            self._unread[-1] = _merge(last, output)
-        else:
-            self._unread.append(output)
+        unread = self._unread.get(output.index)
+        self._unread[output.index] = output if unread is None else _merge(unread, output)
         self._num_undelivered -= output.finish_reason is not None
         self._wake()
         return self._num_undelivered == 0

@@ -5,18 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from glob import escape as glob_escape
 from hashlib import blake2b
 from pathlib import Path
 
 from llmd import __version__
 from llmd.config.memory import available_memory
+from llmd.config.model_reference import parts_of
 from llmd.config.processors import usable_threads
 from llmd.config.settings import ModelSettings
 from llmd.core.sampling import SamplingOverrides, SamplingParams
 from llmd.engine.engine import Engine
 from llmd.engine.runner import ModelRunner
-from llmd.engine.scheduler import Scheduler
+from llmd.engine.scheduler import MAX_SCORED_TOKENS, Scheduler
 from llmd.errors import InvalidModelFile, NotEnoughMemory
 from llmd.llama import library
 from llmd.llama.context import ContextParams, LlamaContext
@@ -25,6 +25,9 @@ from llmd.llama.sampler import SamplerChain
 from llmd.llama.tokenizer import Tokenizer
 
 DEFAULT_PARALLEL = 16
+
+DEFAULT_PARALLEL_RECURRENT = 4
+"""Where every sequence takes its block of state whether it is used or not."""
 
 CACHE_SHARE = 0.25
 """Of the memory that is free after the weights are in, what an automatic KV pool may take."""
@@ -123,6 +126,9 @@ class _Plan:
         parallel, parallel_reason = settings.parallel, "as set"
         if not parallel:
             parallel, parallel_reason = DEFAULT_PARALLEL, "default"
+            if model.has_recurrent_state:
+                parallel = DEFAULT_PARALLEL_RECURRENT
+                parallel_reason = "default of models with recurrent state"
         num_cells_fit, fit_reason = _cells_that_fit(model, settings)
         context_size, context_reason = _choose_context(model, settings, num_cells_fit)
         num_cells, cells_reason = settings.kv_tokens, "as set"
@@ -133,10 +139,11 @@ class _Plan:
             context_size, context_reason = num_cells, "--kv-tokens bounds it"
         threads = usable_threads()
         num_threads = settings.threads or threads.count
-        batch_size = max(settings.batch_size, parallel)
+        batch_size = max(settings.batch_size, parallel + MAX_SCORED_TOKENS)
         params = ContextParams(
             num_cells=num_cells,
             num_sequences=parallel,
+            max_rows=parallel + MAX_SCORED_TOKENS,
             batch_size=batch_size,
             ubatch_size=min(settings.ubatch_size, batch_size),
             num_threads=num_threads,
@@ -199,20 +206,12 @@ def _gpu_text(settings: ModelSettings) -> tuple[str, str]:
 def _check_memory(path: Path, num_gpu_layers: int) -> None:
     if num_gpu_layers or not path.is_file():
         return
-    memory, size = available_memory(), sum(part.stat().st_size for part in _parts(path))
+    memory, size = available_memory(), sum(part.stat().st_size for part in parts_of(path))
     if size > memory.num_bytes:
         raise NotEnoughMemory(
             f"{path} takes {size / 2**30:.1f} GiB, and only {memory.num_bytes / 2**30:.1f} GiB of "
             f"memory is free ({memory.reason}). Use a smaller quantization or free memory."
         )
-
-
-def _parts(path: Path) -> list[Path]:
-    """The files of a split model, by llama.cpp's naming (llama.h llama_split_path)."""
-    if "-00001-of-" not in path.name:
-        return [path]
-    stem, total = path.name.split("-00001-of-")
-    return sorted(path.parent.glob(f"{glob_escape(stem)}-[0-9]*-of-{glob_escape(total)}"))
 
 
 def _check_purpose(model: LlamaModel) -> None:

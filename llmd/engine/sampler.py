@@ -14,7 +14,7 @@ from llmd.core.sampling import SamplingParams
 from llmd.llama.context import Row
 from llmd.llama.sampler import CANDIDATE
 
-_BLOCK = 128
+_GROUP = 128
 _MIN_PRUNED_VOCABULARY = 8192
 _MAX_TOUCHED = 2048
 
@@ -92,8 +92,8 @@ class Sampler:
         norm = highest + float(np.log(np.exp(row - highest).sum(dtype=np.float64)))
         top: tuple[Candidate, ...] = ()
         if num_top:
-            ids = np.argpartition(row, -num_top)[-num_top:]
-            ids = ids[np.lexsort((ids, -row[ids]))]
+            ids = largest(row, num_top)
+            ids = ids[np.lexsort((ids, -row[ids]))][:num_top]
             top = tuple(self._candidate(row, int(i), norm) for i in ids)
         return TokenLogprob(self._candidate(row, token_id, norm), top)
 
@@ -127,17 +127,29 @@ class Sampler:
             return None
         touched = {*self._biased, *(self._recent or ())}
         num_kept = max(num_kept, params.min_keep) + len(touched)
-        num_blocks = len(row) // _BLOCK
-        small = len(row) < _MIN_PRUNED_VOCABULARY or num_kept > num_blocks
-        if small or len(touched) > _MAX_TOUCHED:
+        if len(row) < _MIN_PRUNED_VOCABULARY or len(touched) > _MAX_TOUCHED:
             return None
-        # The n-th largest block maximum has at least n logits at or above it.
-        maxima = row[: num_blocks * _BLOCK].reshape(num_blocks, _BLOCK).max(axis=1)
-        threshold = np.partition(maxima, num_blocks - num_kept)[num_blocks - num_kept]
-        ids = np.flatnonzero(row >= threshold)
+        ids = largest(row, num_kept)
         if touched:
             ids = np.union1d(ids, np.fromiter(touched, dtype=np.intp))
         return ids
+
+
+def largest(row: Row, count: int) -> NDArray[np.intp]:
+    """Ids of the `count` largest logits, in no order, and perhaps of some more."""
+    num_groups = len(row) // _GROUP
+    if count > num_groups:
+        count = min(count, len(row))
+        return np.argpartition(row, -count)[-count:]
+    # The n-th largest of the groups' maxima has at least n logits at or above it. A group is a
+    # column, as numpy takes the maxima of columns several times faster than those of rows.
+    groups = row[: num_groups * _GROUP].reshape(_GROUP, num_groups)
+    maxima = groups.max(axis=0)
+    threshold = np.partition(maxima, num_groups - count)[num_groups - count]
+    columns = np.flatnonzero(maxima >= threshold)
+    rows, places = np.nonzero(groups[:, columns] >= threshold)
+    rest = np.flatnonzero(row[num_groups * _GROUP :] >= threshold) + num_groups * _GROUP
+    return np.concatenate((rows * num_groups + columns[places], rest))
 
 
 def is_plain_greedy(params: SamplingParams) -> bool:

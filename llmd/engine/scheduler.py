@@ -23,9 +23,9 @@ GROWTH_ROOM = 64
 """Cells kept free for each sequence's coming output on admission, so that a sequence set back is
 not admitted only to be set back again at once."""
 
-MAX_LOGITS_PER_CHUNK = 32
-"""Most rows of logits for one chunk of a prompt whose logprobs are wanted; a row has one float per
-token of the vocabulary."""
+MAX_SCORED_TOKENS = 32
+"""Most prompt tokens of one step, over all sequences, whose logprobs are wanted: each needs a row
+of logits, which has one float per token of the vocabulary."""
 
 
 class Scheduler:
@@ -33,7 +33,8 @@ class Scheduler:
 
     def __init__(self, *, num_cells: int, num_sequences: int, max_step_tokens: int) -> None:
         """`num_cells` tokens of KV cache for at most `num_sequences` sequences at a time.
-        `max_step_tokens` is the most tokens of one step, at least `num_sequences`.
+        `max_step_tokens` is the most tokens of one step, at least `num_sequences`. A step asks for
+        at most `num_sequences` + MAX_SCORED_TOKENS rows of logits.
         """
         assert max_step_tokens >= num_sequences
         self.num_cells = num_cells
@@ -124,12 +125,14 @@ class Scheduler:
 
     def _plan_prompts(self, num_tokens: int, num_cells: int) -> list[BatchItem]:
         items = []
+        num_scored = MAX_SCORED_TOKENS
         for sequence in self.running:
             if sequence.num_pending == 1:
                 continue
             share = min(sequence.num_pending, num_tokens, num_cells)
-            if sequence.request.prompt_logprobs:
-                share = min(share, MAX_LOGITS_PER_CHUNK)
+            if _is_scored(sequence):
+                share = min(share, num_scored)
+                num_scored -= share
             if share > 0:
                 items.append(_plan(sequence, share))
                 num_tokens -= share
@@ -147,8 +150,12 @@ class Scheduler:
 def _plan(sequence: Sequence, num_tokens: int) -> BatchItem:
     start = sequence.num_computed
     reaches_end = start + num_tokens == sequence.num_tokens
-    wants_all = sequence.request.prompt_logprobs and start < sequence.num_prompt
-    return BatchItem(sequence, start, num_tokens, num_tokens if wants_all else int(reaches_end))
+    num_logits = num_tokens if _is_scored(sequence) else int(reaches_end)
+    return BatchItem(sequence, start, num_tokens, num_logits)
+
+
+def _is_scored(sequence: Sequence) -> bool:
+    return sequence.request.prompt_logprobs and sequence.num_computed < sequence.num_prompt
 
 
 def _growth_room(sequence: Sequence) -> int:

@@ -37,6 +37,8 @@ class ContextParams:
 
     num_cells: int
     num_sequences: int
+    max_rows: int
+    """Most rows of logits of one decode; llama.cpp's buffers are sized by it."""
     batch_size: int
     ubatch_size: int
     num_threads: int
@@ -56,6 +58,7 @@ class LlamaContext:
         native.n_seq_max = params.num_sequences
         native.n_batch = params.batch_size
         native.n_ubatch = params.ubatch_size
+        native.n_outputs_max = params.max_rows
         native.n_threads = params.num_threads
         native.n_threads_batch = params.num_threads_batch
         native.flash_attn_type = _FLASH_ATTENTION[params.flash_attention]

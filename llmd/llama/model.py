@@ -122,6 +122,13 @@ class LlamaModel:
         )
 
     @property
+    def has_recurrent_state(self) -> bool:
+        """Whether a sequence takes a fixed block of state beside, or in place of, its cells."""
+        return bool(llama_cpp.llama_model_is_recurrent(self._model)) or bool(
+            llama_cpp.llama_model_is_hybrid(self._model)
+        )
+
+    @property
     def chat_template(self) -> str | None:
         """The Jinja source of the default chat template."""
         source = llama_cpp.llama_model_chat_template(self._model, None)

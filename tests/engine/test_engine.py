@@ -297,7 +297,12 @@ def test_any_load_ends_with_every_output_as_if_alone(
     for step in range(3000):
         for i, (_, max_tokens, arrives, leaves) in enumerate(plan):
             if step == arrives:
-                engine.add(fake_request(str(i), prompts[str(i)], max_tokens=max_tokens))
+                scored = i % 3 == 0
+                engine.add(
+                    fake_request(
+                        str(i), prompts[str(i)], max_tokens=max_tokens, prompt_logprobs=scored
+                    )
+                )
             if leaves is not None and step == arrives + leaves and (str(i), 0) not in done.last:
                 engine.abort(str(i))
                 gone.add(str(i))
