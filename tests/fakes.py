@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
+from typing import NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -119,7 +120,7 @@ def fake_engine(
     )
 
 
-def _no_chain(params: SamplingParams, seed: int) -> None:
+def _no_chain(params: SamplingParams, seed: int) -> NoReturn:
     raise AssertionError("greedy sequences need no chain")
 
 

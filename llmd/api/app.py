@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.routing import BaseRoute, Route
 
 from llmd.api import errors, health
@@ -31,6 +32,7 @@ def create_app(registry: ModelRegistry, settings: ServerSettings) -> Starlette:
             LlmdError: errors.handle_llmd_error,
             HTTPException: errors.handle_http_exception,
             ClientDisconnected: errors.handle_disconnect,
+            ClientDisconnect: errors.handle_disconnect,  # Starlette's, while a body is read
             Exception: errors.handle_crash,
         },
     )

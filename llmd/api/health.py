@@ -9,7 +9,7 @@ from starlette.routing import Route
 
 from llmd.api.errors import error_response
 from llmd.api.state import state_of
-from llmd.errors import LlmdError, ModelLoading
+from llmd.errors import ModelLoading, ServiceUnavailable
 
 
 def _ok() -> Response:
@@ -27,10 +27,13 @@ async def ready(request: Request) -> Response:
     if registry.is_ready:
         return _ok()
     instance = registry.list()[0]
-    error: LlmdError = ModelLoading(
-        f"loading {instance.name}: {instance.load_progress:.0%}. Try again in a moment."
+    if instance.error is not None:
+        return error_response(ServiceUnavailable(instance.error.message))
+    return error_response(
+        ModelLoading(
+            f"loading {instance.name}: {instance.load_progress:.0%}. Try again in a moment."
+        )
     )
-    return error_response(error)
 
 
 ROUTES = [

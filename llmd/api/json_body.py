@@ -80,5 +80,8 @@ def _explain(error: ValidationError) -> InvalidRequest:
 
 def _is_member_name(part: int | str) -> bool:
     return isinstance(part, str) and (
-        part in {"str", "int", "float", "bool"} or "[" in part or part[:1].isupper()
+        part in {"str", "int", "float", "bool"}
+        or part.startswith("constrained-")
+        or "[" in part
+        or part[:1].isupper()
     )

@@ -29,6 +29,8 @@ class TextDelta:
     text: str
     num_tokens: int = 0
     logprobs: tuple[TokenLogprob, ...] = ()
+    timings: Timings | None = None
+    """So far, where the request asked for them with every piece of text."""
 
 
 @dataclass(frozen=True, slots=True)

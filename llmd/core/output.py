@@ -58,8 +58,8 @@ class Output:
 
     `text` is complete UTF-8 that no stop string can take back any more. `logprobs` holds the
     tokens whose text is at last in `text`; empty unless asked for. `finish_reason` is None until
-    the last Output, which alone carries `timings`; `error` explains FinishReason.ERROR;
-    `stop_text` is the stop string that ended it.
+    the last Output. `timings` come with that, or with each where the request asked for them.
+    `error` explains FinishReason.ERROR; `stop_text` is the stop string that ended it.
     """
 
     request_id: str

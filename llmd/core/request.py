@@ -53,3 +53,5 @@ class GenerateRequest:
     top_logprobs: int | None = None
     echo: bool = False
     """Put each prompt's own text before its answer; with logprobs, the prompt's logprobs too."""
+    timings_per_token: bool = False
+    """Let every piece of text carry the timings so far, and not the last one only."""

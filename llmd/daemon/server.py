@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import signal
 import socket
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import uvicorn
@@ -17,7 +20,7 @@ from llmd.config.model_reference import resolve, served_id
 from llmd.config.settings import ServerSettings
 from llmd.daemon import logs
 from llmd.daemon.table import start_up_table
-from llmd.errors import AddressInUse, LlmdError, StartupError
+from llmd.errors import AddressInUse, StartupError
 from llmd.registry.instance import ModelInstance
 from llmd.registry.registry import ModelRegistry
 
@@ -25,9 +28,42 @@ logger = logging.getLogger("llmd.daemon")
 
 BACKLOG = 2048
 
+PROGRESS_INTERVAL = 3.0
+"""Seconds between two lines about a load under way."""
+
 SWITCH_INTERVAL = 0.0005
 """Seconds after which a busy event loop hands the GIL to the engine thread, which waits for it
 between two decodes; Python's default of 5 ms would show in every token."""
+
+
+class _Server(uvicorn.Server):
+    """The first SIGINT or SIGTERM lets what runs finish within the grace, the second ends it now.
+
+    Uvicorn's own way raises the signal again after its shutdown, and so ends the process before the
+    model is freed and with a signal for an exit code; of a second SIGTERM it takes no notice.
+    """
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        ours = (signal.SIGINT, signal.SIGTERM)
+        for each in ours:
+            loop.add_signal_handler(each, self._stop)
+        try:
+            yield
+        finally:
+            for each in ours:
+                loop.remove_signal_handler(each)
+
+    def _stop(self) -> None:
+        if self.should_exit:
+            self.force_exit = True
+            return
+        self.should_exit = True
+        grace = self.config.timeout_graceful_shutdown
+        logger.info(
+            "stopping; running requests get %s s to finish, a second signal ends them", grace
+        )
 
 
 def run(loaded: LoadedSettings) -> None:
@@ -108,7 +144,7 @@ async def _serve(
     instance = ModelInstance(served_id(settings), path, settings.model)
     registry = ModelRegistry([instance], strict_names=settings.server.strict_model_names)
     uvicorn_config.app = create_app(registry, settings.server)
-    server = uvicorn.Server(uvicorn_config)
+    server = _Server(uvicorn_config)
     loading = asyncio.ensure_future(_load(instance, server, listener, loaded))
     try:
         await server.serve(sockets=[listener])
@@ -127,16 +163,26 @@ async def _load(
     instance: ModelInstance, server: uvicorn.Server, listener: socket.socket, loaded: LoadedSettings
 ) -> None:
     logger.info("loading %s", instance.name)
+    progress = asyncio.ensure_future(_report_progress(instance))
     try:
         model = await instance.load()
-    except LlmdError:
+    except BaseException:
         server.should_exit = True
         raise
+    finally:
+        progress.cancel()
     for line in start_up_table(instance.name, model, loaded):
         logger.info("%s", line)
     logger.info("ready at %s", _address(listener))
     if loaded.settings.model.source == "tiny":
         logger.info("this is the small bundled model; serve your own: llmd serve MODEL.gguf")
+
+
+async def _report_progress(instance: ModelInstance) -> None:
+    """A line now and then while a large model loads."""
+    while True:
+        await asyncio.sleep(PROGRESS_INTERVAL)
+        logger.info("loading %s: %.0f %%", instance.name, instance.load_progress * 100)
 
 
 def _address(listener: socket.socket) -> str:

@@ -122,6 +122,7 @@ class EngineClient:
             case LoadFailed(error):
                 self._end(error)
                 self._loaded.set_exception(error)
+                self._loaded.exception()  # whoever waited for it may have gone
             case Stepped(outputs, stats):
                 self.stats = stats
                 for output in outputs:

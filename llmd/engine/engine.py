@@ -180,20 +180,7 @@ class Engine:
         return self._output(sequence, text)
 
     def _output(self, sequence: Sequence, text: str) -> Output:
-        return Output(
-            request_id=sequence.request.id,
-            index=sequence.index,
-            text=text,
-            num_tokens=1,
-            logprobs=sequence.text.take_logprobs(),
-            prompt_logprobs=sequence.take_prompt_logprobs(),
-        )
-
-    def _finish(self, sequence: Sequence, text: str) -> Output:
-        self._remove(sequence)
-        now = self._clock()
-        started = sequence.started_at or now
-        first = sequence.first_token_at or now
+        wants_timings = sequence.is_finished or sequence.request.timings_per_token
         return Output(
             request_id=sequence.request.id,
             index=sequence.index,
@@ -202,15 +189,25 @@ class Engine:
             logprobs=sequence.text.take_logprobs(),
             prompt_logprobs=sequence.take_prompt_logprobs(),
             finish_reason=sequence.finish_reason,
-            timings=Timings(
-                num_cached=sequence.num_cached,
-                num_prompt=sequence.num_prompt - sequence.num_cached,
-                prompt_ms=(first - started) * 1e3,
-                num_generated=sequence.num_generated,
-                generated_ms=(now - first) * 1e3,
-            ),
+            timings=self._timings(sequence) if wants_timings else None,
             stop_text=sequence.text.stop_text,
             error=sequence.error,
+        )
+
+    def _finish(self, sequence: Sequence, text: str) -> Output:
+        self._remove(sequence)
+        return self._output(sequence, text)
+
+    def _timings(self, sequence: Sequence) -> Timings:
+        now = self._clock()
+        started = sequence.started_at or now
+        first = sequence.first_token_at or now
+        return Timings(
+            num_cached=sequence.num_cached,
+            num_prompt=sequence.num_prompt - sequence.num_cached,
+            prompt_ms=(first - started) * 1e3,
+            num_generated=sequence.num_generated,
+            generated_ms=(now - first) * 1e3,
         )
 
     def _collect_failures(self, batch: Batch) -> list[Output]:

@@ -25,6 +25,7 @@ class Request:
     stop: tuple[str, ...] = ()
     top_logprobs: int | None = None
     prompt_logprobs: bool = False
+    timings_per_token: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,15 +74,18 @@ class ModelInstance:
         if self.state is ModelState.UNLOADED:
             raise ModelLoading(f"the model {self.name} is not loaded yet. Try again in a moment.")
         await self._settled.wait()
-        if self.client.error is not None:
+        if self.error is not None:
             self.state = ModelState.FAILED
-            self._error = self.client.error
-        if self._error is not None:
-            raise self._error
+            raise self.error
 
     @property
     def is_ready(self) -> bool:
         return self.state is ModelState.READY and self.client.error is None
+
+    @property
+    def error(self) -> LlmdError | None:
+        """Why it can serve no more: its load failed, or its engine ended by itself."""
+        return self._error or (None if self._client is None else self._client.error)
 
     @property
     def client(self) -> EngineClient:

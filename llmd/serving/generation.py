@@ -51,7 +51,13 @@ class Generation:
             if output.prompt_logprobs:
                 yield self._echo(output.index, output.prompt_logprobs)
             if output.text or output.logprobs:
-                yield TextDelta(output.index, output.text, output.num_tokens, output.logprobs)
+                yield TextDelta(
+                    output.index,
+                    output.text,
+                    output.num_tokens,
+                    output.logprobs,
+                    output.timings if request.timings_per_token else None,
+                )
             if output.finish_reason is not None:
                 yield self._finished(output)
 
@@ -100,6 +106,7 @@ async def start_generation(registry: ModelRegistry, request: GenerateRequest) ->
         stop=request.stop,
         top_logprobs=request.top_logprobs,
         prompt_logprobs=request.echo and request.top_logprobs is not None,
+        timings_per_token=request.timings_per_token,
     )
     return Generation(instance, request, tuple(prompts), engine_request)
 

@@ -11,7 +11,7 @@ import orjson
 from llmd.api.openai.encode_usage import timings, usage
 from llmd.api.openai.stream import DONE, FINISH_REASONS, ChunkHead, raise_failure
 from llmd.core.event import Event, Finished, PromptEcho, TextDelta
-from llmd.core.output import Candidate, TokenLogprob
+from llmd.core.output import Candidate, Timings, TokenLogprob
 from llmd.serving.generation import Generation
 
 
@@ -39,11 +39,12 @@ class ChatEncoder:
 
     def feed(self, event: Event) -> bytes:
         match event:
-            case TextDelta(index=index, text=text, logprobs=logprobs):
-                if not logprobs:
+            case TextDelta(index=index, text=text, logprobs=logprobs, timings=so_far):
+                if not logprobs and so_far is None:
                     data = orjson.dumps(text)
                     return self._text_heads[index] + data + b'},"finish_reason":null}]}\n\n'
-                return self._chunk(index, {"content": text}, logprobs=encode_logprobs(logprobs))
+                encoded = encode_logprobs(logprobs) if logprobs else None
+                return self._chunk(index, {"content": text}, logprobs=encoded, timed=so_far)
             case Finished():
                 return self._finish(event)
             case PromptEcho():
@@ -60,7 +61,7 @@ class ChatEncoder:
     def _finish(self, event: Finished) -> bytes:
         self._finished.append(event)
         reason = FINISH_REASONS[event.reason]
-        return self._chunk(event.index, {}, reason, timings=timings([event.timings]))
+        return self._chunk(event.index, {}, reason, timed=event.timings)
 
     def _chunk(
         self,
@@ -68,12 +69,12 @@ class ChatEncoder:
         delta: dict[str, str],
         finish_reason: str | None = None,
         logprobs: Any = None,
-        **extra: Any,
+        timed: Timings | None = None,
     ) -> bytes:
         choice: dict[str, Any] = {"index": index, "delta": delta, "finish_reason": finish_reason}
         if logprobs is not None:
             choice["logprobs"] = logprobs
-        return self._head.chunk({"choices": [choice], **extra})
+        return self._head.chunk(choice, timed)
 
 
 def _head(generation: Generation, kind: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import orjson
 from llmd.api.openai.encode_usage import timings, usage
 from llmd.api.openai.stream import DONE, FINISH_REASONS, ChunkHead, raise_failure
 from llmd.core.event import Event, Finished, PromptEcho, TextDelta
-from llmd.core.output import Candidate, TokenLogprob
+from llmd.core.output import Candidate, Timings, TokenLogprob
 from llmd.serving.generation import Generation
 
 MIN_LOGPROB = -9999.0
@@ -154,12 +154,10 @@ class CompletionEncoder:
                 text = b"".join(tokens).decode("utf-8", "replace")
                 pairs = list(zip(tokens, logprobs, strict=False))
                 return self._chunk(index, text, self._encode_logprobs(index, pairs))
-            case TextDelta(index=index, text=text, logprobs=logprobs):
-                return self._chunk(
-                    index,
-                    text,
-                    self._encode_logprobs(index, [(each.chosen.text, each) for each in logprobs]),
-                )
+            case TextDelta(index=index, text=text, logprobs=logprobs, timings=so_far):
+                scored = [(each.chosen.text, each) for each in logprobs]
+                encoded = self._encode_logprobs(index, scored)
+                return self._chunk(index, text, encoded, timed=so_far)
             case Finished():
                 return self._finish(event)
             case _:
@@ -173,7 +171,7 @@ class CompletionEncoder:
     def _finish(self, event: Finished) -> bytes:
         self._finished.append(event)
         reason = FINISH_REASONS[event.reason]
-        return self._chunk(event.index, "", None, reason, timings=timings([event.timings]))
+        return self._chunk(event.index, "", None, reason, event.timings)
 
     def _encode_logprobs(
         self, index: int, tokens: Sequence[tuple[bytes, TokenLogprob | None]]
@@ -186,7 +184,7 @@ class CompletionEncoder:
         text: str,
         logprobs: dict[str, Any] | None,
         finish_reason: str | None = None,
-        **extra: Any,
+        timed: Timings | None = None,
     ) -> bytes:
         choice = {
             "index": index,
@@ -194,4 +192,4 @@ class CompletionEncoder:
             "logprobs": logprobs,
             "finish_reason": finish_reason,
         }
-        return self._head.chunk({"choices": [choice], **extra})
+        return self._head.chunk(choice, timed)

@@ -116,6 +116,7 @@ class ChatCompletionRequest(SamplingFields):
             sampling=self.sampling(),
             max_tokens=limit,
             stop=self.stop_strings(),
+            timings_per_token=self.timings_per_token,
             num_choices=self.n,
             top_logprobs=(self.top_logprobs or 0) if self.logprobs else None,
         )

@@ -50,6 +50,7 @@ class CompletionRequest(SamplingFields):
             sampling=self.sampling(),
             max_tokens=self._max_tokens(),
             stop=self.stop_strings(),
+            timings_per_token=self.timings_per_token,
             num_choices=num_choices,
             top_logprobs=self.num_logprobs if self.num_logprobs is not None or not picks else 0,
             echo=self.echo,

@@ -42,6 +42,7 @@ class SamplingFields(JsonModel):
     seed: int | None = None
     logit_bias: dict[str, float] | list[tuple[int, float | bool]] | None = None
     ignore_eos: bool | None = None
+    timings_per_token: bool = False
 
     temperature: NonNegative | None = None
     dynatemp_range: NonNegative | None = None

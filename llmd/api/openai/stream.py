@@ -10,7 +10,7 @@ import orjson
 from llmd.api.errors import openai_body
 from llmd.api.openai.encode_usage import timings, usage
 from llmd.core.event import Event, Finished
-from llmd.core.output import FinishReason
+from llmd.core.output import FinishReason, Timings
 from llmd.errors import EngineFailed, LlmdError
 from llmd.serving.generation import Generation
 
@@ -69,15 +69,22 @@ class ChunkHead:
     def __init__(self, head: dict[str, Any]) -> None:
         self.data = b"data: " + orjson.dumps(head)[:-1] + b","
 
-    def chunk(self, body: dict[str, Any]) -> bytes:
-        return self.data + orjson.dumps(body)[1:] + b"\n\n"
+    def chunk(self, choice: dict[str, Any], timed: Timings | None = None) -> bytes:
+        """A chunk of one choice, with its timings where they are due."""
+        body: dict[str, Any] = {"choices": [choice]}
+        if timed is not None:
+            body["timings"] = timings([timed])
+        return self._encode(body)
 
     def usage_chunk(self, generation: Generation, finished: list[Finished]) -> bytes:
         """The last chunk before [DONE], for those who asked for it."""
-        return self.chunk(
+        return self._encode(
             {
                 "choices": [],
                 "usage": usage(sum(generation.num_prompt_tokens), finished),
                 "timings": timings([event.timings for event in finished]),
             }
         )
+
+    def _encode(self, body: dict[str, Any]) -> bytes:
+        return self.data + orjson.dumps(body)[1:] + b"\n\n"

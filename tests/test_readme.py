@@ -1,0 +1,93 @@
+"""The README's examples, run as they stand against the bundled model."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from live import LiveServer
+
+from llmd.cli import main
+from llmd.config.keys import flag, known_keys
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+def run(command: list[str], text: str, url: str) -> str:
+    text = text.replace("http://127.0.0.1:8080", url)
+    done = subprocess.run(
+        [*command, text], capture_output=True, text=True, timeout=100, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def outputs(bundled_server: LiveServer) -> dict[str, list[str]]:
+    url = bundled_server.url
+    return {
+        "sh": [run(["bash", "-c"], block, url) for block in blocks("sh")],
+        "python": [run([sys.executable, "-c"], block, url) for block in blocks("python")],
+    }
+
+
+def test_curl_gets_an_answer(outputs: dict[str, list[str]]) -> None:
+    message = json.loads(outputs["sh"][0])["choices"][0]["message"]
+    assert "tiny" in message["content"].lower()
+
+
+def test_a_conversation_remembers_the_name(outputs: dict[str, list[str]]) -> None:
+    assert "Ada" in outputs["python"][0].splitlines()[-1]
+
+
+def test_twenty_streams_at_once_each_get_their_own_number(outputs: dict[str, list[str]]) -> None:
+    lines = outputs["python"][1].splitlines()
+    assert len(lines) == 20
+    assert sum(str(number) in line for number, line in enumerate(lines)) >= 19
+
+
+def test_an_interrupted_stream_had_begun(outputs: dict[str, list[str]]) -> None:
+    assert outputs["sh"][1].startswith("data: {")
+    assert "the model has stopped too" in outputs["sh"][1]
+
+
+def test_a_mistake_is_answered_as_the_readme_shows(outputs: dict[str, list[str]]) -> None:
+    (shown,) = blocks("json")
+    assert json.loads(outputs["sh"][2]) == json.loads(shown)
+
+
+def test_several_prompts_are_continued_in_one_request(outputs: dict[str, list[str]]) -> None:
+    choices = json.loads(outputs["sh"][3])["choices"]
+    assert [choice["index"] for choice in choices] == [0, 1]
+    assert all(len(choice["logprobs"]["tokens"]) == 4 for choice in choices)
+
+
+def test_every_flag_that_the_readme_names_exists() -> None:
+    known = {flag(key) for key in known_keys()} | {"--config", "--debug"}
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README))
+    assert named <= known, named - known
+
+
+def test_the_commands_that_the_readme_names_exist() -> None:
+    help_text = CliRunner().invoke(main, ["--help"]).output
+    assert all(command in help_text for command in set(re.findall(r"llmd (serve)\b", README)))
+
+
+def test_make_serve_and_make_test_are_targets() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"^make ([a-z]+)", README, re.MULTILINE)) <= targets
+
+
+def test_every_file_that_the_readme_links_to_exists() -> None:
+    links = re.findall(r"\]\(([^)#]+)\)", README)
+    assert all((ROOT / link).exists() for link in links if not link.startswith("http")), links
