@@ -116,7 +116,8 @@ class Sampler:
             candidates = np.zeros(len(ids), dtype=CANDIDATE)
             candidates["id"] = ids
             candidates["logit"] = row[ids]
-        if not np.isfinite(candidates["logit"].max()):
+        # NaN is above no threshold: where all are NaN, no candidate was found.
+        if not len(candidates) or not np.isfinite(candidates["logit"].max()):
             raise SamplingFailed
         return candidates
 

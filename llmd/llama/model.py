@@ -110,10 +110,10 @@ class LlamaModel:
 
     @property
     def description(self) -> str:
-        """Architecture, size class and quantization, such as `qwen3 0.6B Q4_K - Medium`."""
-        buffer = ctypes.create_string_buffer(256)
-        llama_cpp.llama_model_desc(self._model, buffer, len(buffer))
-        return buffer.value.decode("utf-8", "replace")
+        """Architecture, parameters and quantization, such as `qwen3 596M Q4_K - Medium`."""
+        file_type = llama_cpp.llama_ftype_name(llama_cpp.llama_model_ftype(self._model))
+        quantization = file_type.decode() if file_type else "unknown type"
+        return f"{self.architecture} {_count(self.num_parameters)} {quantization}"
 
     @property
     def has_decoder(self) -> bool:
@@ -177,6 +177,15 @@ class LlamaModel:
             if length < size:
                 return buffer.value.decode("utf-8", "replace")
             size = length + 1
+
+
+def _count(number: int) -> str:
+    """A number of parameters as people say it: 2.0M, 596M, 7.6B."""
+    for size, unit in ((10**9, "B"), (10**6, "M"), (10**3, "K")):
+        if number >= size:
+            amount = number / size
+            return f"{amount:.0f}{unit}" if amount >= 100 else f"{amount:.1f}{unit}"
+    return str(number)
 
 
 def _check_header(path: Path) -> None:
