@@ -32,7 +32,15 @@ class TokenPrompt:
     token_ids: tuple[int, ...]
 
 
-Prompt = ChatPrompt | TextPrompt | TokenPrompt
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InfillPrompt:
+    """Text with a gap that is to be filled; needs a model with fill-in-the-middle tokens."""
+
+    prefix: str
+    suffix: str
+
+
+Prompt = ChatPrompt | TextPrompt | TokenPrompt | InfillPrompt
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -221,3 +221,20 @@ class Engine:
     def _remove(self, sequence: Sequence) -> None:
         self._scheduler.remove(sequence)
         sequence.sampler.free()
+
+
+def refuse(request: Request, reason: str) -> list[Output]:
+    """The last outputs of a request of which no sequence was ever made."""
+    nothing = Timings(num_cached=0, num_prompt=0, prompt_ms=0, num_generated=0, generated_ms=0)
+    return [
+        Output(
+            request_id=request.id,
+            index=index,
+            text="",
+            num_tokens=0,
+            finish_reason=FinishReason.ERROR,
+            timings=nothing,
+            error=reason,
+        )
+        for index in range(len(request.prompts) * request.num_choices)
+    ]

@@ -215,7 +215,7 @@ def _check_memory(path: Path, num_gpu_layers: int) -> None:
 
 
 def _check_purpose(model: LlamaModel) -> None:
-    if not model.has_decoder:
+    if not model.generates_text:
         raise InvalidModelFile(
             f"{model.path} is a {model.architecture} model, which generates no text. "
             f"Serve a text generation model instead."

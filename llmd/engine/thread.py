@@ -9,11 +9,11 @@ from queue import Empty, SimpleQueue
 from typing import assert_never
 
 from llmd.core.output import Output
-from llmd.engine.engine import Engine
+from llmd.engine.engine import Engine, refuse
 from llmd.engine.executor import EngineBroken
 from llmd.engine.loading import LoadedModel
 from llmd.engine.notice import Ended, Loaded, LoadFailed, Notice, Stepped
-from llmd.engine.request import Abort, Close, Command, Submit
+from llmd.engine.request import Abort, Close, Command, Request, Submit
 from llmd.errors import EngineFailed, LlmdError
 
 logger = logging.getLogger("llmd.engine")
@@ -95,13 +95,23 @@ class EngineThread:
                 return True
             match command:
                 case Submit(request):
-                    engine.add(request)
+                    self._add(engine, request)
                 case Abort(request_id):
                     engine.abort(request_id)
                 case Close():
                     return False
                 case _:
                     assert_never(command)
+
+    def _add(self, engine: Engine, request: Request) -> None:
+        try:
+            engine.add(request)
+        except Exception as error:
+            # Nothing was computed for it yet, so nobody else is touched.
+            logger.exception("a request crashed as it was added")
+            engine.abort(request.id)
+            reason = f"the engine cannot take this request ({error}); the log has the details"
+            self._publish_outputs(engine, refuse(request, reason))
 
     def _give_up(self, engine: Engine, reason: str) -> LlmdError:
         error = EngineFailed(f"{reason}. Restart llmd; the log has the details.")

@@ -69,6 +69,7 @@ class LlamaModel:
             self._model = llama_cpp.llama_model_load_from_file(str(path).encode(), params)
         if not self._model:
             reason = errors[0] if errors else "llama.cpp gives no reason"
+            reason = reason.rpartition("error loading model: ")[2]
             raise InvalidModelFile(
                 f"cannot load {path}: {reason}. Check that the download is complete (compare its "
                 f"size or checksum), or upgrade llama-cpp-python if the model is newer than it."
@@ -116,9 +117,12 @@ class LlamaModel:
         return f"{self.architecture} {_count(self.num_parameters)} {quantization}"
 
     @property
-    def has_decoder(self) -> bool:
-        return bool(llama_cpp.llama_model_has_decoder(self._model)) and not bool(
-            llama_cpp.llama_model_has_encoder(self._model)
+    def generates_text(self) -> bool:
+        """Whether it continues text token by token: no encoder, and causal attention."""
+        return (
+            bool(llama_cpp.llama_model_has_decoder(self._model))
+            and not bool(llama_cpp.llama_model_has_encoder(self._model))
+            and self.metadata.get(f"{self.architecture}.attention.causal") != "false"
         )
 
     @property

@@ -6,8 +6,8 @@ import asyncio
 from dataclasses import dataclass
 from typing import assert_never
 
-from llmd.core.request import ChatPrompt, Prompt, TextPrompt, TokenPrompt
-from llmd.errors import ContextLengthExceeded, InvalidRequest
+from llmd.core.request import ChatPrompt, InfillPrompt, Prompt, TextPrompt, TokenPrompt
+from llmd.errors import ContextLengthExceeded, InvalidRequest, Unsupported
 from llmd.registry.instance import ModelInstance
 
 LONG_TEXT = 20_000
@@ -45,6 +45,8 @@ def _encode(instance: ModelInstance, prompt: Prompt) -> EncodedPrompt:
             return EncodedPrompt(_encode_text(instance, text))
         case TokenPrompt(token_ids=token_ids):
             return EncodedPrompt(_check_ids(instance, token_ids))
+        case InfillPrompt():
+            return EncodedPrompt(_encode_infill(instance, prompt))
         case _:
             assert_never(prompt)
 
@@ -81,6 +83,24 @@ def _encode_text(instance: ModelInstance, text: str) -> tuple[int, ...]:
     return tuple(token_ids)
 
 
+def _encode_infill(instance: ModelInstance, prompt: InfillPrompt) -> tuple[int, ...]:
+    """Prefix, suffix, middle: the order of llama-server's infill. The client's text is code that
+    may well spell a special token, so none is parsed in it.
+    """
+    tokenizer = instance.model.tokenizer
+    if tokenizer.fim_ids is None:
+        raise Unsupported(
+            f"the model {instance.name} has no fill-in-the-middle tokens, so it cannot write "
+            f"before a suffix. Leave 'suffix' out, or serve a code model that has them.",
+            param="suffix",
+        )
+    before, after, middle = tokenizer.fim_ids
+    begin = (tokenizer.bos_id,) if tokenizer.adds_bos else ()
+    prefix = tokenizer.encode(prompt.prefix, add_special=False, parse_special=False)
+    suffix = tokenizer.encode(prompt.suffix, add_special=False, parse_special=False)
+    return (*begin, before, *prefix, after, *suffix, middle)
+
+
 def _check_ids(instance: ModelInstance, token_ids: tuple[int, ...]) -> tuple[int, ...]:
     num_vocab = instance.model.tokenizer.num_tokens
     if not token_ids:
@@ -101,6 +121,8 @@ def _num_characters(prompt: Prompt) -> int:
             return sum(len(message.content or "") for message in messages)
         case TextPrompt(text=text):
             return len(text)
+        case InfillPrompt(prefix=prefix, suffix=suffix):
+            return len(prefix) + len(suffix)
         case TokenPrompt():
             return 0
         case _:

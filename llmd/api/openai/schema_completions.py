@@ -7,8 +7,8 @@ from typing import Annotated
 from pydantic import Field
 
 from llmd.api.openai.schema_sampling import MAX_CHOICES, SamplingFields
-from llmd.core.request import GenerateRequest, Prompt, TextPrompt, TokenPrompt
-from llmd.errors import InvalidRequest, Unsupported
+from llmd.core.request import GenerateRequest, InfillPrompt, Prompt, TextPrompt, TokenPrompt
+from llmd.errors import InvalidRequest
 
 MAX_LOGPROBS = 20
 MAX_PROMPTS = 2048
@@ -23,15 +23,10 @@ class CompletionRequest(SamplingFields):
     logprobs: Annotated[int, Field(ge=0, le=MAX_LOGPROBS)] | bool | None = None
 
     def to_core(self) -> GenerateRequest:
-        """Raises InvalidRequest or Unsupported, naming the field. With best_of, that many choices
-        are asked for, with their logprobs: `num_kept` of them are to be answered.
+        """Raises InvalidRequest, naming the field. With best_of, that many choices are asked for,
+        with their logprobs; `n` of them are to be answered.
         """
         self.refuse_constraints()
-        if self.suffix:
-            raise Unsupported(
-                "this model and version cannot fill in before a suffix. Leave 'suffix' out.",
-                param="suffix",
-            )
         num_choices = self.best_of or self.n
         if num_choices < self.n:
             raise InvalidRequest(
@@ -71,6 +66,8 @@ class CompletionRequest(SamplingFields):
 
     def _prompts(self) -> list[Prompt]:
         prompt = self.prompt
+        if self.suffix:
+            return [self._infill(prompt)]
         if isinstance(prompt, str):
             return [TextPrompt(text=prompt)]
         if not prompt:
@@ -87,3 +84,13 @@ class CompletionRequest(SamplingFields):
             for item in prompt
             if not isinstance(item, int)
         ]
+
+    def _infill(self, prompt: object) -> InfillPrompt:
+        if not isinstance(prompt, str):
+            raise InvalidRequest("a suffix needs a prompt that is one text. Send a string.",
+                                 param="prompt")  # fmt: skip
+        if self.echo:
+            raise InvalidRequest(
+                "a prompt with a gap cannot be echoed. Leave out 'echo' or 'suffix'.", param="echo"
+            )
+        return InfillPrompt(prefix=prompt, suffix=self.suffix or "")
