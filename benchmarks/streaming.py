@@ -36,7 +36,9 @@ async def measure_loop(address: Address, pid: int, load: Load) -> tuple[float, i
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)  # fmt: skip
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("model", type=Path)
     parser.add_argument("--clients", type=int, default=4)
     parser.add_argument("--tokens", type=int, default=200)
@@ -53,7 +55,7 @@ def main() -> int:
         num_output_tokens=options.tokens,
         ignore_eos=True,
     )
-    address = Address("127.0.0.1", port, "/v1")
+    address = Address("127.0.0.1", port, "")
     with (
         tempfile.TemporaryDirectory() as folder,
         running(command, Path(folder) / "log") as process,

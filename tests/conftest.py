@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 from live import LiveServer, serving
-
-from llmd.config.model_reference import resolve
-from llmd.config.settings import ModelSettings, ServerSettings
-from llmd.registry.instance import ModelInstance
 from zoo.gemma3 import write_gemma3
 from zoo.lfm2 import write_lfm2
 from zoo.llama import write_bytes_llama, write_llama
 from zoo.mamba import write_mamba
+
+from llmd.config.model_reference import resolve
+from llmd.config.settings import ModelSettings, ServerSettings
+from llmd.registry.instance import ModelInstance
 
 WRITERS: dict[str, Callable[[Path], Path]] = {
     "llama": write_llama,
@@ -59,12 +58,6 @@ def llama_server(llama_path: Path) -> Iterator[LiveServer]:
 
     with serving(make, ServerSettings(max_body_bytes=200_000)) as server:
         yield server
-
-
-@pytest.fixture(scope="session")
-def http(llama_server: LiveServer) -> Iterator[httpx.Client]:
-    with llama_server.client() as client:
-        yield client
 
 
 @pytest.fixture(scope="session")

@@ -51,10 +51,14 @@ class FakeTokenizer(FakeVocabulary):
     eos_id = END
     bos_text = ""
     eos_text = "<end>"
+    fim_ids: tuple[int, int, int] | None = None
     control_texts = frozenset({"<end>"})
     marker_texts: frozenset[str] = frozenset()
 
     def encode(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
+        return list(text.encode())
+
+    def encode_inside(self, text: str, *, parse_special: bool) -> list[int]:
         return list(text.encode())
 
     def encode_pieces(self, pieces: tuple[str, ...]) -> list[int]:

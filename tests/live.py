@@ -60,10 +60,16 @@ def serving(
     listener.listen(256)
     found: list[LiveServer] = []
     stop: list[Callable[[], None]] = []
+    failures: list[LlmdError] = []
     running = threading.Event()
 
     async def main() -> None:
-        instance = make_instance()
+        try:
+            instance = make_instance()
+        except LlmdError as error:
+            failures.append(error)
+            running.set()
+            return
         registry = ModelRegistry([instance], strict_names=settings.strict_model_names)
         app = create_app(registry, settings)
         config = uvicorn.Config(
@@ -89,11 +95,14 @@ def serving(
     thread.start()
     try:
         assert running.wait(PATIENCE)
+        if failures:
+            raise failures[0]
         if wait:
             assert found[0].loaded.wait(PATIENCE), "the model did not load"
         yield found[0]
     finally:
-        stop[0]()
+        for each in stop:
+            each()
         thread.join(PATIENCE)
         listener.close()
         assert not thread.is_alive(), "the server did not end"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -139,17 +138,19 @@ class LlamaModel:
         return source.decode("utf-8", "replace") if source else None
 
     def cache_bytes_per_token(self, type_k: str, type_v: str) -> int:
-        """Bytes that one token of attention cache takes over all layers; 0 where there is none."""
-        prefix = self.architecture
-        heads = self._per_layer(f"{prefix}.attention.head_count_kv")
-        query_heads = max(self._per_layer(f"{prefix}.attention.head_count"), default=0)
-        if not heads or not query_heads:
+        """Bytes that one token of attention cache takes over all layers; 0 where there is none,
+        and an upper bound for hybrids, whose layers llama.cpp's metadata does not tell apart.
+        """
+        if llama_cpp.llama_model_is_recurrent(self._model):
             return 0
-        default = self.embedding_length // query_heads
-        key_length = int(self.metadata.get(f"{prefix}.attention.key_length", default))
-        value_length = int(self.metadata.get(f"{prefix}.attention.value_length", default))
-        per_head = key_length * _CACHE_TYPE_BYTES[type_k] + value_length * _CACHE_TYPE_BYTES[type_v]
-        return round(sum(heads) * per_head)
+        num_heads = self._number("attention.head_count", llama_cpp.llama_model_n_head(self._model))
+        num_kv_heads = self._number("attention.head_count_kv", num_heads)
+        length = self.embedding_length // max(1, num_heads)
+        per_head = (
+            self._number("attention.key_length", length) * _CACHE_TYPE_BYTES[type_k]
+            + self._number("attention.value_length", length) * _CACHE_TYPE_BYTES[type_v]
+        )
+        return round(self.num_layers * num_kv_heads * per_head)
 
     def free(self) -> None:
         """Give the memory back; every context of it must be freed before. Idempotent."""
@@ -157,14 +158,9 @@ class LlamaModel:
             llama_cpp.llama_model_free(self._model)
             self._model = None
 
-    def _per_layer(self, key: str) -> list[int]:
-        text = self.metadata.get(key)
-        if text is None and key.endswith("head_count_kv"):
-            text = self.metadata.get(key.removesuffix("_kv"))
-        if text is None:
-            return []
-        value = json.loads(text)
-        return value if isinstance(value, list) else [value] * self.num_layers
+    def _number(self, key: str, default: int) -> int:
+        """A number under the architecture's prefix; arrays are not in llama.cpp's metadata."""
+        return int(self.metadata.get(f"{self.architecture}.{key}", default))
 
     def _read_metadata(self) -> dict[str, str]:
         metadata = {}

@@ -69,10 +69,22 @@ class Tokenizer:
             if index == 0:
                 token_ids += self.encode(piece, add_special=True, parse_special=True)
             else:
-                token_ids += self._encode_inside(piece)
+                token_ids += self.encode_inside(piece, parse_special=True)
         if self.adds_bos and token_ids[:2] == [self.bos_id, self.bos_id]:
             del token_ids[0]
         return token_ids
+
+    def encode_inside(self, text: str, *, parse_special: bool) -> list[int]:
+        """Token ids of text that continues a line: without the space that SentencePiece
+        vocabularies put in front of a text's beginning.
+        """
+        if self._is_byte_level:
+            return self.encode(text, add_special=False, parse_special=parse_special)
+        ahead = self.encode("\n", add_special=False, parse_special=parse_special)
+        token_ids = self.encode("\n" + text, add_special=False, parse_special=parse_special)
+        if token_ids[: len(ahead)] == ahead:
+            return token_ids[len(ahead) :]
+        return self.encode(text, add_special=False, parse_special=parse_special)
 
     def token_bytes(self, token_id: int) -> bytes:
         """The bytes that a token stands for; possibly part of a character, empty for some."""
@@ -122,18 +134,6 @@ class Tokenizer:
             int(llama_cpp.llama_vocab_fim_mid(self._vocab)),
         )
         return ids if min(ids) >= 0 else None
-
-    def _encode_inside(self, text: str) -> list[int]:
-        """Token ids of text that continues a line: without the space that SentencePiece
-        vocabularies put in front of a text's beginning.
-        """
-        if self._is_byte_level:
-            return self.encode(text, add_special=False, parse_special=True)
-        ahead = self.encode("\n", add_special=False, parse_special=True)
-        token_ids = self.encode("\n" + text, add_special=False, parse_special=True)
-        if token_ids[: len(ahead)] == ahead:
-            return token_ids[len(ahead) :]
-        return self.encode(text, add_special=False, parse_special=True)
 
     def _texts_with(self, attributes: int) -> frozenset[str]:
         get_attributes = llama_cpp.llama_vocab_get_attr

@@ -85,7 +85,7 @@ def _encode_text(instance: ModelInstance, text: str) -> tuple[int, ...]:
 
 def _encode_infill(instance: ModelInstance, prompt: InfillPrompt) -> tuple[int, ...]:
     """Prefix, suffix, middle: the order of llama-server's infill. The client's text is code that
-    may well spell a special token, so none is parsed in it.
+    may well spell a control token, so none is parsed in it.
     """
     tokenizer = instance.model.tokenizer
     if tokenizer.fim_ids is None:
@@ -96,8 +96,8 @@ def _encode_infill(instance: ModelInstance, prompt: InfillPrompt) -> tuple[int, 
         )
     before, after, middle = tokenizer.fim_ids
     begin = (tokenizer.bos_id,) if tokenizer.adds_bos else ()
-    prefix = tokenizer.encode(prompt.prefix, add_special=False, parse_special=False)
-    suffix = tokenizer.encode(prompt.suffix, add_special=False, parse_special=False)
+    prefix = tokenizer.encode_inside(prompt.prefix, parse_special=False)
+    suffix = tokenizer.encode_inside(prompt.suffix, parse_special=False)
     return (*begin, before, *prefix, after, *suffix, middle)
 
 

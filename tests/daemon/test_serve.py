@@ -14,14 +14,15 @@ from pathlib import Path
 
 import httpx
 import pytest
+from zoo.broken import BrokenKind, write_broken
 
 from llmd.config.settings import ServerSettings
 from llmd.daemon.listener import bind
 from llmd.errors import StartupError
-from zoo.broken import BrokenKind, write_broken
 
 pytestmark = pytest.mark.gguf
 
+UPGRADE = "upgrade llama-cpp-python if the model is newer than it."
 QUICK = ("--threads", "1", "--parallel", "2", "--ctx-size", "2048")
 
 
@@ -113,9 +114,10 @@ def test_a_signal_lets_streams_finish_and_ends_with_0(
             "stream_options": {"include_usage": True}}  # fmt: skip
     with daemon(directory, llama_path, "--port", "0", *QUICK) as running:
         url = running.url()
-        with httpx.Client(trust_env=False, timeout=30) as client, client.stream(
-            "POST", f"{url}/v1/completions", json=body
-        ) as response:
+        with (
+            httpx.Client(trust_env=False, timeout=30) as client,
+            client.stream("POST", f"{url}/v1/completions", json=body) as response,
+        ):
             stream = events(response.iter_lines())
             next(stream)
             running.process.send_signal(how)
@@ -130,9 +132,10 @@ def test_streams_that_outlast_the_grace_are_cut_off(directory: Path, llama_path:
     body = {"prompt": "the water", "max_tokens": -1, "stream": True}
     with daemon(directory, *arguments, "--shutdown-grace", "1") as running:
         url = running.url()
-        with httpx.Client(trust_env=False, timeout=30) as client, client.stream(
-            "POST", f"{url}/v1/completions", json=body
-        ) as response:
+        with (
+            httpx.Client(trust_env=False, timeout=30) as client,
+            client.stream("POST", f"{url}/v1/completions", json=body) as response,
+        ):
             next(response.iter_raw())
             assert running.end(signal.SIGTERM) == 0
 
@@ -142,9 +145,10 @@ def test_a_second_signal_ends_it_at_once(directory: Path, llama_path: Path) -> N
     body = {"prompt": "the water", "max_tokens": -1, "stream": True}
     with daemon(directory, *arguments, "--shutdown-grace", "3600") as running:
         url = running.url()
-        with httpx.Client(trust_env=False, timeout=30) as client, client.stream(
-            "POST", f"{url}/v1/completions", json=body
-        ) as response:
+        with (
+            httpx.Client(trust_env=False, timeout=30) as client,
+            client.stream("POST", f"{url}/v1/completions", json=body) as response,
+        ):
             lines = response.iter_lines()
             next(lines)
             running.process.send_signal(signal.SIGTERM)
@@ -178,11 +182,11 @@ def test_a_missing_file_is_refused(directory: Path) -> None:
     ("kind", "cure"),
     [
         (BrokenKind.MAGIC, "Give the path of a .gguf file."),
-        (BrokenKind.TRUNCATED, "upgrade llama-cpp-python if the model is newer than it."),
-        (BrokenKind.UNKNOWN_ARCHITECTURE, "upgrade llama-cpp-python if the model is newer than it."),
+        (BrokenKind.TRUNCATED, UPGRADE),
+        (BrokenKind.UNKNOWN_ARCHITECTURE, UPGRADE),
         (BrokenKind.BAD_TEMPLATE, "--chat-template FILE."),
     ],
-)  # fmt: skip
+)
 def test_a_broken_file_is_refused_with_its_cure(
     kind: BrokenKind, cure: str, directory: Path
 ) -> None:

@@ -11,7 +11,7 @@ from llmd.core.request import GenerateRequest, InfillPrompt, Prompt, TextPrompt,
 from llmd.errors import InvalidRequest
 
 MAX_LOGPROBS = 20
-MAX_PROMPTS = 2048
+MAX_SEQUENCES = 2048
 DEFAULT_MAX_TOKENS = 16
 
 
@@ -39,9 +39,16 @@ class CompletionRequest(SamplingFields):
                 "'stream'.",
                 param="best_of",
             )
+        prompts = tuple(self._prompts())
+        if len(prompts) * num_choices > MAX_SEQUENCES:
+            raise InvalidRequest(
+                f"{len(prompts)} prompts with {num_choices} choices each are too many for one "
+                f"request. Ask for at most {MAX_SEQUENCES} answers in all.",
+                param="prompt",
+            )
         return GenerateRequest(
             model=self.model,
-            prompts=tuple(self._prompts()),
+            prompts=prompts,
             sampling=self.sampling(),
             max_tokens=self._max_tokens(),
             stop=self.stop_strings(),
@@ -74,11 +81,6 @@ class CompletionRequest(SamplingFields):
             raise InvalidRequest("the prompt is an empty list. Send some text.", param="prompt")
         if all(isinstance(item, int) for item in prompt):
             return [TokenPrompt(token_ids=tuple(prompt))]  # type: ignore[arg-type]
-        if len(prompt) > MAX_PROMPTS:
-            raise InvalidRequest(
-                f"{len(prompt)} prompts are too many. Send at most {MAX_PROMPTS} in one request.",
-                param="prompt",
-            )
         return [
             TextPrompt(text=item) if isinstance(item, str) else TokenPrompt(token_ids=tuple(item))
             for item in prompt

@@ -1,0 +1,259 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+from fake_server import FakeInstance, HeldRunner, says
+from fakes import END
+
+from llmd.core.event import Event, Finished, PromptEcho, TextDelta
+from llmd.core.message import Message
+from llmd.core.output import FinishReason
+from llmd.core.request import ChatPrompt, GenerateRequest, InfillPrompt, TextPrompt, TokenPrompt
+from llmd.engine.request import Request
+from llmd.errors import ContextLengthExceeded, EngineFailed, InvalidRequest, Unsupported
+from llmd.registry.registry import ModelRegistry
+from llmd.serving.generation import Generation, start_generation
+from llmd.serving.prompt import LONG_TEXT
+
+HELLO = TextPrompt(text="hello")
+CONTEXT_SIZE = 256
+
+Start = Callable[..., Coroutine[Any, Any, Generation]]
+
+
+def with_model(
+    work: Callable[[FakeInstance, Start], Coroutine[Any, Any, None]],
+    context_size: int = CONTEXT_SIZE,
+) -> None:
+    """Run `work` with a loaded fake, and with what starts a generation on it."""
+
+    async def main() -> None:
+        instance = FakeInstance(HeldRunner(context_size), num_sequences=4, error=None)
+        instance.may_load.set()
+        registry = ModelRegistry([instance])
+        await instance.load()
+
+        async def start(*prompts: Any, **fields: Any) -> Generation:
+            request = GenerateRequest(model=None, prompts=prompts or (HELLO,), **fields)
+            return await start_generation(registry, request)
+
+        try:
+            await work(instance, start)
+        finally:
+            await registry.close()
+
+    asyncio.run(asyncio.wait_for(main(), 30))
+
+
+async def events(generation: Generation) -> list[Event]:
+    return [event async for event in generation.events()]
+
+
+def text_of(found: list[Event], index: int = 0) -> str:
+    return "".join(e.text for e in found if isinstance(e, TextDelta) and e.index == index)
+
+
+async def submitted(instance: FakeInstance, start: Start, *prompts: Any, **fields: Any) -> Request:
+    """What the engine gets of a request."""
+    got: list[Request] = []
+    submit = instance.client.submit
+
+    def record(request: Request) -> Any:
+        got.append(request)
+        return submit(request)
+
+    instance.client.submit = record  # type: ignore[method-assign]
+    (await start(*prompts, **fields)).close()
+    return got[0]
+
+
+def test_a_generation_is_text_and_an_end() -> None:
+    async def work(instance: FakeInstance, start: Start) -> None:
+        generation = await start(max_tokens=5)
+        found = await events(generation)
+        assert text_of(found) == says("hello", 5)
+        last = found[-1]
+        assert isinstance(last, Finished) and last.reason is FinishReason.LENGTH
+        assert generation.num_prompt_tokens == (5,)
+        assert (generation.model_name, generation.fingerprint) == ("fake", "fake")
+
+    with_model(work)
+
+
+def test_a_chat_is_rendered_by_the_models_template() -> None:
+    async def work(instance: FakeInstance, start: Start) -> None:
+        prompt = ChatPrompt(messages=(Message(role="user", content="hi"),))
+        assert text_of(await events(await start(prompt, max_tokens=4))) == says("[user]hi>", 4)
+
+    with_model(work)
+
+
+def test_choices_are_numbered_prompt_by_prompt() -> None:
+    async def work(instance: FakeInstance, start: Start) -> None:
+        generation = await start(
+            HELLO, TokenPrompt(token_ids=tuple(b"bye")), num_choices=2, max_tokens=3
+        )
+        found = await events(generation)
+        texts = [text_of(found, index) for index in range(4)]
+        assert texts == [says("hello", 3)] * 2 + [says("bye", 3)] * 2
+        assert generation.num_prompt_tokens == (5, 3)
+
+    with_model(work)
+
+
+def test_an_echo_comes_first_for_every_choice() -> None:
+    async def work(instance: FakeInstance, start: Start) -> None:
+        found = await events(await start(echo=True, num_choices=2, max_tokens=2))
+        echoes = [event for event in found if isinstance(event, PromptEcho)]
+        assert [(each.index, b"".join(each.tokens)) for each in echoes] == [
+            (0, b"hello"), (1, b"hello"),
+        ]  # fmt: skip
+        assert found[:2] == echoes
+
+    with_model(work)
+
+
+def test_an_echo_with_logprobs_has_one_for_each_token() -> None:
+    async def work(instance: FakeInstance, start: Start) -> None:
+        found = await events(await start(echo=True, top_logprobs=0, max_tokens=1))
+        (echo,) = [event for event in found if isinstance(event, PromptEcho)]
+        assert echo.logprobs[0] is None
+        assert [each.chosen.text for each in echo.logprobs[1:] if each] == [b"e", b"l", b"l", b"o"]
+
+    with_model(work)
+
+
+def test_a_prompt_without_room_for_a_token_is_too_long() -> None:
+    async def work(instance: FakeInstance, start: Start) -> None:
+        long = "x" * CONTEXT_SIZE
+        chat = ChatPrompt(messages=(Message(role="user", content=long),))
+        for prompt, param in ((TextPrompt(text=long), "prompt"), (chat, "messages")):
+            with pytest.raises(ContextLengthExceeded) as raised:
+                await start(prompt)
+            assert raised.value.param == param
+            assert raised.value.context_size == CONTEXT_SIZE
+        fits = await start(TextPrompt(text="x" * (CONTEXT_SIZE - 1)))
+        assert len(text_of(await events(fits))) == 1
+
+    with_model(work)
+
+
+def test_long_text_is_encoded_beside_the_event_loop() -> None:
+    async def work(instance: FakeInstance, start: Start) -> None:
+        threads: list[bool] = []
+        tokenizer: Any = instance.model.tokenizer
+        encode = tokenizer.encode
+
+        def spy(*arguments: Any, **options: Any) -> Any:
+            threads.append(threading.current_thread() is threading.main_thread())
+            return encode(*arguments, **options)
+
+        tokenizer.encode = spy
+        for length in (10, LONG_TEXT + 1):
+            (await start(TextPrompt(text="x" * length))).close()
+        assert threads == [True, False]
+
+    with_model(work, context_size=2 * LONG_TEXT)
+
+
+def test_an_empty_prompt_begins_with_the_end_where_there_is_no_beginning() -> None:
+    async def work(instance: FakeInstance, start: Start) -> None:
+        request = await submitted(instance, start)
+        assert request.prompts == (tuple(b"hello"),)
+        generation = await start(TextPrompt(text=""))
+        assert generation.num_prompt_tokens == (1,)
+        generation.close()
+
+    with_model(work)
+
+
+@pytest.mark.parametrize("token_ids", [(), (-1,), (5, 257)])
+def test_token_ids_are_checked(token_ids: tuple[int, ...]) -> None:
+    async def work(instance: FakeInstance, start: Start) -> None:
+        with pytest.raises(InvalidRequest) as raised:
+            await start(TokenPrompt(token_ids=token_ids))
+        assert raised.value.param == "prompt"
+
+    with_model(work)
+
+
+def test_an_infill_puts_the_gap_last() -> None:
+    async def work(instance: FakeInstance, start: Start) -> None:
+        tokenizer: Any = instance.model.tokenizer
+        tokenizer.fim_ids = (1, 2, 3)
+        request = await submitted(instance, start, InfillPrompt(prefix="ab", suffix="c"))
+        assert request.prompts == ((1, *b"ab", 2, *b"c", 3),)
+
+    with_model(work)
+
+
+def test_an_infill_needs_a_model_with_its_tokens() -> None:
+    async def work(instance: FakeInstance, start: Start) -> None:
+        with pytest.raises(Unsupported) as raised:
+            await start(InfillPrompt(prefix="ab", suffix="c"))
+        assert raised.value.param == "suffix"
+
+    with_model(work)
+
+
+def test_ignore_eos_bans_what_ends_a_turn() -> None:
+    async def work(instance: FakeInstance, start: Start) -> None:
+        request = await submitted(instance, start, sampling={"ignore_eos": True})
+        assert request.sampling.logit_bias == ((END, float("-inf")),)
+
+    with_model(work)
+
+
+def test_a_ban_wins_over_a_bias() -> None:
+    async def work(instance: FakeInstance, start: Start) -> None:
+        tokenizer: Any = instance.model.tokenizer
+        tokenizer.suppressed_ids = (7,)
+        bias = {"logit_bias": ((7, 5.0), (8, 1.0))}
+        request = await submitted(instance, start, sampling=bias)
+        assert request.sampling.logit_bias == ((8, 1.0), (7, float("-inf")))
+
+    with_model(work)
+
+
+def test_a_bias_outside_the_vocabulary_is_refused() -> None:
+    async def work(instance: FakeInstance, start: Start) -> None:
+        with pytest.raises(InvalidRequest) as raised:
+            await start(sampling={"logit_bias": ((257, 1.0),)})
+        assert raised.value.param == "logit_bias"
+
+    with_model(work)
+
+
+def test_a_seed_is_the_requests_own_or_a_fresh_one() -> None:
+    async def work(instance: FakeInstance, start: Start) -> None:
+        assert (await submitted(instance, start, sampling={"seed": 5})).seed == 5
+        seeds = {(await submitted(instance, start)).seed for _ in range(5)}
+        assert len(seeds) == 5
+
+    with_model(work)
+
+
+def test_closing_stops_it_and_may_be_repeated() -> None:
+    async def work(instance: FakeInstance, start: Start) -> None:
+        generation = await start()
+        generation.close()
+        generation.close()
+        again = await start(max_tokens=2)
+        assert text_of(await events(again)) == says("hello", 2)
+        assert instance.engine.is_idle
+
+    with_model(work)
+
+
+def test_an_engine_that_ends_under_way_raises() -> None:
+    async def work(instance: FakeInstance, start: Start) -> None:
+        generation = await start()
+        await instance.client.close()
+        with pytest.raises(EngineFailed):
+            await events(generation)
+
+    with_model(work, context_size=1 << 20)
