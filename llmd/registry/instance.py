@@ -15,7 +15,7 @@ from llmd.config.settings import ModelSettings
 from llmd.engine.client import EngineClient
 from llmd.engine.engine import Engine
 from llmd.engine.loading import LoadedModel, load_engine
-from llmd.errors import ConfigError, LlmdError, ModelLoading
+from llmd.errors import ConfigError, Draining, LlmdError, ModelLoading
 
 logger = logging.getLogger("llmd.registry")
 
@@ -62,6 +62,9 @@ class ModelInstance:
         except LlmdError as error:
             self._error = error
             self.state = ModelState.FAILED
+            raise
+        except asyncio.CancelledError:
+            self._error = Draining("llmd is shutting down. Try again when it is back.")
             raise
         else:
             self.state = ModelState.READY

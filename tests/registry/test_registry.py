@@ -14,6 +14,7 @@ from llmd.config.settings import ModelSettings
 from llmd.core.message import Message
 from llmd.errors import (
     ConfigError,
+    Draining,
     EngineFailed,
     InvalidModelFile,
     LlmdError,
@@ -110,6 +111,23 @@ def test_a_failed_load_is_raised_to_all_who_wait_and_come_later() -> None:
                 await task
         assert only.error is error
         assert (only.state, registry.is_ready) == (ModelState.FAILED, False)
+        await registry.close()
+
+    run(work)
+
+
+def test_who_waits_for_a_load_that_is_given_up_is_told_to_come_back() -> None:
+    async def work() -> None:
+        slow = instance(may_load=False)
+        registry = ModelRegistry([slow])
+        loading = asyncio.ensure_future(slow.load())
+        await asyncio.sleep(0)
+        waiter = asyncio.ensure_future(registry.lease("fake"))
+        await asyncio.sleep(0)
+        loading.cancel()
+        with pytest.raises(Draining):
+            await waiter
+        slow.may_load.set()
         await registry.close()
 
     run(work)
