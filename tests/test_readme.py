@@ -73,7 +73,7 @@ def test_several_prompts_are_continued_in_one_request(outputs: dict[str, list[st
 
 
 def test_every_flag_that_the_readme_names_exists() -> None:
-    known = {flag(key) for key in known_keys()} | {"--config", "--debug"}
+    known = {flag(key) for key in known_keys()} | {"--config", "--debug", "--help"}
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README))
     assert named <= known, named - known
 

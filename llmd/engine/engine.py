@@ -61,12 +61,15 @@ class Engine:
                 sequence.finish(FinishReason.ABORTED)
                 self._remove(sequence)
 
-    def step(self) -> list[Output]:
-        """Compute one batch and draw a token for each sequence that is up to date. Raises
-        EngineBroken when nothing can be computed any more.
+    def step(self, meanwhile: Callable[[], None] | None = None) -> list[Output]:
+        """Compute one batch and draw a token for each sequence that is up to date. `meanwhile` is
+        called when all is ready for the model. Raises EngineBroken when nothing can be computed
+        any more.
         """
         started = self._clock()
         batch = self._scheduler.schedule()
+        if meanwhile is not None:
+            meanwhile()
         outputs = []
         for item, rows in self._executor.run(batch):
             output = self._advance(item, rows)

@@ -11,10 +11,12 @@ from pathlib import Path
 from llmd import __version__
 from llmd.config.memory import available_memory
 from llmd.config.model_reference import parts_of
+from llmd.config.processor_times import busy_seconds, own_processors
 from llmd.config.processors import usable_threads
 from llmd.config.settings import ModelSettings
 from llmd.core.sampling import SamplingOverrides, SamplingParams
 from llmd.engine.engine import Engine
+from llmd.engine.governor import ThreadGovernor
 from llmd.engine.runner import ModelRunner
 from llmd.engine.scheduler import MAX_SCORED_TOKENS, Scheduler
 from llmd.errors import InvalidModelFile, NotEnoughMemory
@@ -119,6 +121,8 @@ def sampling_defaults(metadata: dict[str, str]) -> SamplingOverrides:
 class _Plan:
     params: ContextParams
     context_size: int
+    adapts_threads: bool
+    """Nobody set the number of threads, so it may follow what the machine has free."""
     effective: tuple[EffectiveValue, ...]
 
     @classmethod
@@ -152,7 +156,7 @@ class _Plan:
             cache_type_k=settings.cache_type_k,
             cache_type_v=settings.cache_type_v,
         )
-        thread_reason = "as set" if settings.threads else threads.reason
+        thread_reason = "as set" if settings.threads else f"at most; {threads.reason}"
         effective = (
             EffectiveValue("context per request", f"{context_size}", context_reason, "--ctx-size"),
             EffectiveValue("KV pool", f"{num_cells} tokens", cells_reason, "--kv-tokens"),
@@ -164,7 +168,8 @@ class _Plan:
                            "--cache-type-k, --cache-type-v"),
             EffectiveValue("GPU layers", *_gpu_text(settings), "--gpu-layers"),
         )  # fmt: skip
-        return cls(params, context_size, effective)
+        adapts_threads = not (settings.threads or settings.threads_batch)
+        return cls(params, context_size, adapts_threads, effective)
 
 
 def _cells_that_fit(model: LlamaModel, settings: ModelSettings) -> tuple[int, str]:
@@ -227,7 +232,9 @@ def _make_engine(model: LlamaModel, context: LlamaContext, plan: _Plan) -> Engin
         return SamplerChain(params, model.tokenizer, seed=seed, context_size=plan.context_size)
 
     return Engine(
-        ModelRunner(model, context, batch_size=plan.params.batch_size),
+        ModelRunner(
+            model, context, batch_size=plan.params.batch_size, governor=_make_governor(plan)
+        ),
         Scheduler(
             num_cells=context.num_cells,
             num_sequences=plan.params.num_sequences,
@@ -236,6 +243,19 @@ def _make_engine(model: LlamaModel, context: LlamaContext, plan: _Plan) -> Engin
         model.tokenizer,
         make_chain,
         context_size=plan.context_size,
+        clock=time.perf_counter,
+    )
+
+
+def _make_governor(plan: _Plan) -> ThreadGovernor | None:
+    processors = own_processors()
+    if not plan.adapts_threads or processors is None:
+        return None
+    return ThreadGovernor(
+        plan.params.num_threads,
+        len(processors),
+        busy_seconds=lambda: busy_seconds(processors),
+        own_seconds=time.process_time,
         clock=time.perf_counter,
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from llmd.engine.batch import Batch
+from llmd.engine.governor import ThreadGovernor
 from llmd.llama.batch import LlamaBatch
 from llmd.llama.context import DecodeStatus, LlamaContext, Row
 from llmd.llama.model import LlamaModel
@@ -36,15 +37,25 @@ class Runner(Protocol):
 
 class ModelRunner:
     """The Runner over llama.cpp; owns model and context. `batch_size` is the most tokens of a
-    call.
+    call. `governor` None leaves the number of threads as the context was made with.
     """
 
-    def __init__(self, model: LlamaModel, context: LlamaContext, *, batch_size: int) -> None:
+    def __init__(
+        self,
+        model: LlamaModel,
+        context: LlamaContext,
+        *,
+        batch_size: int,
+        governor: ThreadGovernor | None = None,
+    ) -> None:
         self._model = model
         self._context = context
+        self._governor = governor
+        self._num_threads = 0
         self._batch = LlamaBatch(batch_size)
 
     def forward(self, batch: Batch) -> list[Row]:
+        self._adjust_threads()
         native = self._batch
         native.clear()
         num_rows = 0
@@ -63,6 +74,14 @@ class ModelRunner:
 
     def truncate(self, sequence_id: int, num_tokens: int) -> bool:
         return self._context.truncate(sequence_id, num_tokens)
+
+    def _adjust_threads(self) -> None:
+        if self._governor is None:
+            return
+        num_threads = self._governor.num_threads()
+        if num_threads != self._num_threads:
+            self._num_threads = num_threads
+            self._context.set_threads(num_threads, num_threads)
 
     def close(self) -> None:
         self._context.free()

@@ -36,6 +36,7 @@ class EngineThread:
         self._publish = publish
         self._inbox: SimpleQueue[Command] = SimpleQueue()
         self._num_crashes = 0
+        self._unpublished: list[Output] = []
         self._thread = threading.Thread(target=self._run, name="llmd-engine", daemon=True)
 
     def start(self) -> None:
@@ -66,10 +67,14 @@ class EngineThread:
         self._publish(Ended(failure))
 
     def _serve(self, engine: Engine) -> LlmdError | None:
-        """Step until closed or broken."""
+        """Step until closed or broken.
+
+        What a step brought is published when the next one has been planned: then the event loop
+        works on it while the model computes, instead of holding the GIL while the plan is made.
+        """
         while self._take_commands(engine):
             try:
-                outputs = engine.step()
+                self._unpublished = engine.step(lambda: self._publish_outputs(engine))
             except EngineBroken as error:
                 return self._give_up(engine, str(error))
             except Exception as error:
@@ -77,18 +82,20 @@ class EngineThread:
                 self._num_crashes += 1
                 if self._num_crashes >= MAX_CRASHES:
                     return self._give_up(engine, f"the engine keeps crashing ({error})")
-                outputs = engine.fail_all(
+                self._unpublished += engine.fail_all(
                     "the engine crashed while it computed this request, and goes on. Try again; "
                     "the log has the details"
                 )
             else:
                 self._num_crashes = 0
-            self._publish_outputs(engine, outputs)
+        self._publish_outputs(engine)
         return None
 
     def _take_commands(self, engine: Engine) -> bool:
         """Carry out what came in; wait for it while there is nothing to do. False to end."""
         while True:
+            if engine.is_idle:
+                self._publish_outputs(engine)  # no next step will
             try:
                 command = self._inbox.get(block=engine.is_idle)
             except Empty:
@@ -111,14 +118,17 @@ class EngineThread:
             logger.exception("a request crashed as it was added")
             engine.abort(request.id)
             reason = f"the engine cannot take this request ({error}); the log has the details"
-            self._publish_outputs(engine, refuse(request, reason))
+            self._unpublished += refuse(request, reason)
+            self._publish_outputs(engine)
 
     def _give_up(self, engine: Engine, reason: str) -> LlmdError:
         error = EngineFailed(f"{reason}. Restart llmd; the log has the details.")
         logger.critical("%s", error)
-        self._publish_outputs(engine, engine.fail_all(error.message))
+        self._unpublished += engine.fail_all(error.message)
+        self._publish_outputs(engine)
         return error
 
-    def _publish_outputs(self, engine: Engine, outputs: list[Output]) -> None:
+    def _publish_outputs(self, engine: Engine) -> None:
+        outputs, self._unpublished = self._unpublished, []
         if outputs:
             self._publish(Stepped(tuple(outputs), engine.stats()))

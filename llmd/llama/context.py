@@ -99,6 +99,10 @@ class LlamaContext:
             self._rows = np.frombuffer(data, np.float32).reshape(num_rows, self._num_vocab)
         return DecodeStatus.OK
 
+    def set_threads(self, num_threads: int, num_threads_batch: int) -> None:
+        """From the next decode on: threads for single tokens, and for larger batches."""
+        llama_cpp.llama_set_n_threads(self._context, num_threads, num_threads_batch)
+
     def row(self, index: int) -> Row:
         """Row `index` of the last decode; writing to it changes nothing but this view's owner."""
         row: Row = self._rows[index]
