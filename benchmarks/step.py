@@ -24,7 +24,7 @@ from llmd.config.settings import ModelSettings
 from llmd.core.sampling import SamplingParams
 from llmd.daemon.server import SWITCH_INTERVAL
 from llmd.engine.client import EngineClient
-from llmd.engine.loading import LoadedModel, load_engine
+from llmd.engine.loading import load_engine
 from llmd.engine.request import Request
 
 PROMPT_TOKENS = 32
@@ -64,15 +64,11 @@ async def drain(client: EngineClient, request: Request) -> None:
 
 async def measure(
     client: EngineClient,
-    model: LoadedModel,
     clock: DecodeClock,
     options: argparse.Namespace,
     num_sequences: int,
 ) -> Measurement:
-    sampling = SamplingParams(
-        temperature=options.temperature,
-        logit_bias=tuple((i, float("-inf")) for i in model.tokenizer.end_of_generation_ids),
-    )
+    sampling = SamplingParams(temperature=options.temperature)
     clock.spans.clear()
     requests = [
         Request(
@@ -106,10 +102,10 @@ async def run(options: argparse.Namespace) -> list[Measurement]:
     )
     clock = DecodeClock()
     client = EngineClient(lambda: load_engine(options.model, settings, lambda _: True))
-    model = await client.start()
+    await client.start()
     try:
-        await measure(client, model, clock, options, 1)  # warm-up
-        return [await measure(client, model, clock, options, n) for n in options.sequences]
+        await measure(client, clock, options, 1)  # warm-up
+        return [await measure(client, clock, options, n) for n in options.sequences]
     finally:
         await client.close()
 

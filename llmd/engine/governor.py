@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-INTERVAL = 0.25
+INTERVAL = 0.5
 """Seconds between two looks at the machine; the kernel counts in hundredths."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from math import isfinite
 from typing import Protocol
 
 import numpy as np
@@ -14,7 +15,7 @@ from llmd.core.sampling import SamplingParams
 from llmd.llama.context import Row
 from llmd.llama.sampler import CANDIDATE
 
-_GROUP = 128
+_GROUP = 64
 _MIN_PRUNED_VOCABULARY = 8192
 _MAX_TOUCHED = 2048
 
@@ -79,7 +80,7 @@ class Sampler:
         """Draw a token and accept it. Raises SamplingFailed on logits that are no numbers."""
         if self._chain is None:
             token_id = int(row.argmax())
-            if not np.isfinite(row[token_id]):
+            if not isfinite(row[token_id]):
                 raise SamplingFailed
             return token_id
         token_id = self._chain.sample(self._candidates(row))
@@ -108,17 +109,13 @@ class Sampler:
 
     def _candidates(self, row: Row) -> NDArray[np.void]:
         ids = self._likely_ids(row)
-        if ids is None:
-            candidates = np.zeros(len(row), dtype=CANDIDATE)
-            candidates["id"] = np.arange(len(row), dtype=np.int32)
-            candidates["logit"] = row
-        else:
-            candidates = np.zeros(len(ids), dtype=CANDIDATE)
-            candidates["id"] = ids
-            candidates["logit"] = row[ids]
+        logits = row if ids is None else row[ids]
         # NaN is above no threshold: where all are NaN, no candidate was found.
-        if not len(candidates) or not np.isfinite(candidates["logit"].max()):
+        if not len(logits) or not isfinite(logits.max()):
             raise SamplingFailed
+        candidates = np.empty(len(logits), dtype=CANDIDATE)
+        candidates["id"] = np.arange(len(row), dtype=np.int32) if ids is None else ids
+        candidates["logit"] = logits
         return candidates
 
     def _likely_ids(self, row: Row) -> NDArray[np.intp] | None:
@@ -147,10 +144,7 @@ def largest(row: Row, count: int) -> NDArray[np.intp]:
     groups = row[: num_groups * _GROUP].reshape(_GROUP, num_groups)
     maxima = groups.max(axis=0)
     threshold = np.partition(maxima, num_groups - count)[num_groups - count]
-    columns = np.flatnonzero(maxima >= threshold)
-    rows, places = np.nonzero(groups[:, columns] >= threshold)
-    rest = np.flatnonzero(row[num_groups * _GROUP :] >= threshold) + num_groups * _GROUP
-    return np.concatenate((rows * num_groups + columns[places], rest))
+    return np.flatnonzero(row >= threshold)
 
 
 def is_plain_greedy(params: SamplingParams) -> bool:

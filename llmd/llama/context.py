@@ -79,6 +79,7 @@ class LlamaContext:
         self._memory = llama_cpp.llama_get_memory(self._context)
         self._num_vocab = model.tokenizer.num_tokens
         self._rows: NDArray[np.float32] = np.empty((0, self._num_vocab), dtype=np.float32)
+        self._rows_address = 0
         self.num_cells = int(llama_cpp.llama_n_ctx(self._context))
 
     def decode(self, batch: LlamaBatch, num_rows: int) -> DecodeStatus:
@@ -93,10 +94,7 @@ class LlamaContext:
         if num_rows:
             # Waits for a GPU, and puts the rows in batch order.
             pointer = llama_cpp.llama_get_logits(self._context)
-            address = ctypes.addressof(pointer.contents)
-            size = num_rows * self._num_vocab
-            data = memoryview((ctypes.c_float * size).from_address(address)).cast("B")
-            self._rows = np.frombuffer(data, np.float32).reshape(num_rows, self._num_vocab)
+            self._view_rows(ctypes.addressof(pointer.contents), num_rows)
         return DecodeStatus.OK
 
     def set_threads(self, num_threads: int, num_threads_batch: int) -> None:
@@ -132,6 +130,15 @@ class LlamaContext:
             int(llama_cpp.llama_state_seq_set_data(self._context, buffer, len(state), sequence_id))
             != 0
         )
+
+    def _view_rows(self, address: int, num_rows: int) -> None:
+        """Let `_rows` show llama.cpp's buffer; it seldom moves."""
+        if (address, num_rows) == (self._rows_address, len(self._rows)):
+            return
+        size = num_rows * self._num_vocab
+        data = memoryview((ctypes.c_float * size).from_address(address)).cast("B")
+        self._rows = np.frombuffer(data, np.float32).reshape(num_rows, self._num_vocab)
+        self._rows_address = address
 
     def free(self) -> None:
         """Give the memory back. Idempotent."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from typing import Any
 
 import llama_cpp
 import numpy as np
@@ -30,6 +31,7 @@ class SamplerChain:
         self._chain = llama_cpp.llama_sampler_chain_init(
             llama_cpp.llama_sampler_chain_default_params()
         )
+        self._array = llama_cpp.llama_token_data_array()
         self._seed = seed & 0xFFFFFFFF
         if self._seed == _RANDOM_SEED:
             self._seed = 0
@@ -44,13 +46,14 @@ class SamplerChain:
 
     def sample(self, candidates: NDArray[np.void]) -> int:
         """Draw a token from `candidates` (dtype CANDIDATE, at least one); reorders them."""
-        array = llama_cpp.llama_token_data_array(
-            data=candidates.ctypes.data_as(ctypes.POINTER(llama_cpp.llama_token_data)),
-            size=len(candidates),
-            selected=-1,
-            sorted=False,
-        )
+        array = self._array
+        pointer: Any = ctypes.cast(candidates.ctypes.data, llama_cpp.llama_token_data_p)
+        array.data = pointer
+        array.size = len(candidates)
+        array.selected = -1
+        array.sorted = False
         llama_cpp.llama_sampler_apply(self._chain, ctypes.byref(array))
+        # Samplers may put other data in the place of ours.
         return int(array.data[array.selected].id)
 
     def accept(self, token_id: int) -> None:

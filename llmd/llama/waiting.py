@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import MutableMapping
 
-SPIN_COUNT = 10_000
+SPIN_COUNT = 100_000
 
 
 def choose_wait_policy(environ: MutableMapping[str, str]) -> str:
