@@ -27,9 +27,9 @@ async def create(request: Request) -> ASGIApp:
 async def _answer(state: ApiState, body: ChatCompletionRequest) -> ASGIApp:
     generation = await start_generation(state.registry, body.to_core())
     if body.stream:
-        encoder = ChatEncoder(generation, num_choices=body.n, include_usage=body.include_usage)
+        encoder = ChatEncoder(generation, num_choices=body.n)
         return EventStreamResponse(
-            stream(generation, encoder),
+            stream(generation, encoder, include_usage=body.include_usage),
             generation.close,
             ping_interval=state.settings.sse_ping_interval,
             headers=repair_header(generation),

@@ -26,13 +26,10 @@ async def _answer(state: ApiState, body: CompletionRequest) -> ASGIApp:
     core = body.to_core()
     generation = await start_generation(state.registry, core)
     if body.stream:
-        encoder = CompletionEncoder(
-            generation,
-            num_choices=len(core.prompts) * core.num_choices,
-            include_usage=body.include_usage,
-        )
+        num_choices = len(core.prompts) * core.num_choices
+        encoder = CompletionEncoder(generation, num_choices=num_choices)
         return EventStreamResponse(
-            stream(generation, encoder),
+            stream(generation, encoder, include_usage=body.include_usage),
             generation.close,
             ping_interval=state.settings.sse_ping_interval,
         )

@@ -9,26 +9,23 @@ from typing import Any, assert_never
 import orjson
 
 from llmd.api.openai.encode_usage import timings, usage
-from llmd.api.openai.stream import DONE, FINISH_REASONS, ChunkHead, raise_failure
+from llmd.api.openai.stream import FINISH_REASONS, ChunkHead, raise_failure
 from llmd.core.event import Event, Finished, PromptEcho, TextDelta
 from llmd.core.output import Candidate, Timings, TokenLogprob
 from llmd.serving.generation import Generation
 
 
 class ChatEncoder:
-    """Events of one generation to the bytes of its SSE stream: a role first for each choice, then
-    text, a finish chunk, the usage if asked for, and [DONE].
+    """Events of one generation to the chunks of its stream: a role first for each choice, then
+    text, then its finish chunk.
     """
 
-    def __init__(self, generation: Generation, *, num_choices: int, include_usage: bool) -> None:
-        self._generation = generation
+    def __init__(self, generation: Generation, *, num_choices: int) -> None:
         self._num_choices = num_choices
-        self._include_usage = include_usage
-        self._finished: list[Finished] = []
-        self._head = ChunkHead(_head(generation, "chat.completion.chunk"))
+        self.head = ChunkHead(_head(generation, "chat.completion.chunk"))
         # All chunks but a few differ in their text alone, and are put together from pieces.
         self._text_heads = [
-            self._head.data + b'"choices":[{"index":%d,"delta":{"content":' % index
+            self.head.data + b'"choices":[{"index":%d,"delta":{"content":' % index
             for index in range(num_choices)
         ]
 
@@ -45,23 +42,12 @@ class ChatEncoder:
                     return self._text_heads[index] + data + b'},"finish_reason":null}]}\n\n'
                 encoded = encode_logprobs(logprobs) if logprobs else None
                 return self._chunk(index, {"content": text}, logprobs=encoded, timed=so_far)
-            case Finished():
-                return self._finish(event)
+            case Finished(index=index, reason=reason, timings=total):
+                return self._chunk(index, {}, FINISH_REASONS[reason], timed=total)
             case PromptEcho():
                 return b""
             case _:
                 assert_never(event)
-
-    def finish(self) -> bytes:
-        """After the last event."""
-        if not self._include_usage:
-            return DONE
-        return self._head.usage_chunk(self._generation, self._finished) + DONE
-
-    def _finish(self, event: Finished) -> bytes:
-        self._finished.append(event)
-        reason = FINISH_REASONS[event.reason]
-        return self._chunk(event.index, {}, reason, timed=event.timings)
 
     def _chunk(
         self,
@@ -74,7 +60,7 @@ class ChatEncoder:
         choice: dict[str, Any] = {"index": index, "delta": delta, "finish_reason": finish_reason}
         if logprobs is not None:
             choice["logprobs"] = logprobs
-        return self._head.chunk(choice, timed)
+        return self.head.chunk(choice, timed)
 
 
 def _head(generation: Generation, kind: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any, assert_never
 import orjson
 
 from llmd.api.openai.encode_usage import timings, usage
-from llmd.api.openai.stream import DONE, FINISH_REASONS, ChunkHead, raise_failure
+from llmd.api.openai.stream import FINISH_REASONS, ChunkHead, raise_failure
 from llmd.core.event import Event, Finished, PromptEcho, TextDelta
 from llmd.core.output import Candidate, Timings, TokenLogprob
 from llmd.serving.generation import Generation
@@ -135,15 +135,12 @@ def _head(generation: Generation) -> dict[str, Any]:
 
 
 class CompletionEncoder:
-    """Events of one generation to the bytes of its SSE stream."""
+    """Events of one generation to the chunks of its stream."""
 
-    def __init__(self, generation: Generation, *, num_choices: int, include_usage: bool) -> None:
+    def __init__(self, generation: Generation, *, num_choices: int) -> None:
         """`num_choices` over all prompts."""
-        self._generation = generation
-        self._include_usage = include_usage
-        self._finished: list[Finished] = []
         self._logprobs = [LegacyLogprobs() for _ in range(num_choices)]
-        self._head = ChunkHead(_head(generation))
+        self.head = ChunkHead(_head(generation))
 
     def start(self) -> bytes:
         return b""
@@ -158,20 +155,10 @@ class CompletionEncoder:
                 scored = [(each.chosen.text, each) for each in logprobs]
                 encoded = self._encode_logprobs(index, scored)
                 return self._chunk(index, text, encoded, timed=so_far)
-            case Finished():
-                return self._finish(event)
+            case Finished(index=index, reason=reason, timings=total):
+                return self._chunk(index, "", None, FINISH_REASONS[reason], total)
             case _:
                 assert_never(event)
-
-    def finish(self) -> bytes:
-        if not self._include_usage:
-            return DONE
-        return self._head.usage_chunk(self._generation, self._finished) + DONE
-
-    def _finish(self, event: Finished) -> bytes:
-        self._finished.append(event)
-        reason = FINISH_REASONS[event.reason]
-        return self._chunk(event.index, "", None, reason, event.timings)
 
     def _encode_logprobs(
         self, index: int, tokens: Sequence[tuple[bytes, TokenLogprob | None]]
@@ -192,4 +179,4 @@ class CompletionEncoder:
             "logprobs": logprobs,
             "finish_reason": finish_reason,
         }
-        return self._head.chunk(choice, timed)
+        return self.head.chunk(choice, timed)

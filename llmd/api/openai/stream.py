@@ -25,7 +25,10 @@ FINISH_REASONS = {
 
 
 class Encoder(Protocol):
-    """One dialect's chunks of one generation."""
+    """One API's chunks of one generation."""
+
+    @property
+    def head(self) -> ChunkHead: ...
 
     def start(self) -> bytes:
         """Sent before the first token is known; may be empty."""
@@ -33,28 +36,30 @@ class Encoder(Protocol):
 
     def feed(self, event: Event) -> bytes: ...
 
-    def finish(self) -> bytes:
-        """Sent after the last event."""
-        ...
 
-
-async def stream(generation: Generation, encoder: Encoder) -> AsyncIterator[bytes]:
-    """The bytes of a streamed answer; an error after the first byte is an event of it, followed
-    by the stream's proper end.
+async def stream(
+    generation: Generation, encoder: Encoder, *, include_usage: bool
+) -> AsyncIterator[bytes]:
+    """The bytes of a streamed answer: the encoder's chunks, the usage if asked for, and [DONE]. An
+    error after the first byte is an event of it, followed by the same end.
     """
+    finished: list[Finished] = []
     data = encoder.start()
     if data:
         yield data
     try:
         async for event in generation.events():
             raise_failure(event)
+            if isinstance(event, Finished):
+                finished.append(event)
             data = encoder.feed(event)
             if data:
                 yield data
     except LlmdError as error:
         yield b"data: " + orjson.dumps(openai_body(error)) + b"\n\n" + DONE
     else:
-        yield encoder.finish()
+        usage_chunk = encoder.head.usage_chunk(generation, finished) if include_usage else b""
+        yield usage_chunk + DONE
 
 
 def raise_failure(event: Event) -> None:
