@@ -46,7 +46,7 @@ class SamplingParams:
     mirostat_tau: float = 5.0
     mirostat_eta: float = 0.1
     seed: int | None = None
-    """None draws a fresh seed for each request; the answer's own seed is in `timings`' request."""
+    """None draws a fresh seed for each request."""
     logit_bias: tuple[tuple[int, float], ...] = ()
     ignore_eos: bool = False
 

@@ -70,19 +70,9 @@ def captured_errors() -> Iterator[list[str]]:
         _captures.remove(lines)
 
 
-def max_sequences() -> int:
-    """How many sequence ids one context may have (llama.h llama_max_parallel_sequences)."""
-    return int(llama_cpp.llama_max_parallel_sequences())
-
-
 def supports_gpu() -> bool:
     """Whether this build can place layers on an accelerator."""
     return bool(llama_cpp.llama_supports_gpu_offload())
-
-
-def build_features() -> str:
-    """The instruction sets and backends of this build, in llama.cpp's words."""
-    return str(llama_cpp.llama_print_system_info().decode("utf-8", "replace").strip())
 
 
 def build_version() -> str:

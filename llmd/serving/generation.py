@@ -32,7 +32,6 @@ class Generation:
         self.id = engine_request.id
         self.model_name = instance.name
         self.fingerprint = instance.model.fingerprint
-        self.seed = engine_request.seed
         self.num_prompt_tokens = tuple(len(prompt.token_ids) for prompt in prompts)
         self.repairs = tuple(dict.fromkeys(r for prompt in prompts for r in prompt.repairs))
         """What was changed in the messages so that the model's template takes them."""
