@@ -1,9 +1,9 @@
 """How the CPU backend's threads wait for each other; read before the native library is loaded.
 
-libgomp decides once, when it is loaded, how long a thread spins at a barrier before it sleeps.
-The default (300,000 rounds) is quick alone but collapses beside a busy neighbour, because the whole
-team burns its time slices waiting for the member that was preempted. benchmarks/README.md has the
-measurements behind the number chosen here.
+libgomp decides once, when it is loaded, how long a thread spins at a barrier before it sleeps. Short
+spins make a lone decode up to three times slower, and no length helps beside a busy neighbour, who is
+left to llmd.engine.governor. The number here is the shortest that costs nothing alone; the
+measurements are in benchmarks/README.md.
 """
 
 from __future__ import annotations
@@ -21,4 +21,4 @@ def choose_wait_policy(environ: MutableMapping[str, str]) -> str:
         if name in environ:
             return f"{name}={environ[name]} (from the environment)"
     environ["GOMP_SPINCOUNT"] = str(SPIN_COUNT)
-    return f"short spin, then sleep (GOMP_SPINCOUNT={SPIN_COUNT})"
+    return f"spin, then sleep (GOMP_SPINCOUNT={SPIN_COUNT})"
