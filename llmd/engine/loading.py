@@ -162,7 +162,7 @@ class _Plan:
             EffectiveValue("KV pool", f"{num_cells} tokens", cells_reason, "--kv-tokens"),
             EffectiveValue("parallel sequences", f"{parallel}", parallel_reason, "--parallel"),
             EffectiveValue("threads", f"{num_threads}", thread_reason, "--threads"),
-            EffectiveValue("waiting", library.WAIT_POLICY, "threads wait for each other", "OMP_WAIT_POLICY"),
+            EffectiveValue("waiting", library.WAIT_POLICY, "for each other", "OMP_WAIT_POLICY"),
             EffectiveValue("tokens per step", f"{batch_size}", "at most", "--batch-size"),
             EffectiveValue("KV types", f"{params.cache_type_k} / {params.cache_type_v}", "K / V",
                            "--cache-type-k, --cache-type-v"),

@@ -1,9 +1,9 @@
 """How the CPU backend's threads wait for each other; read before the native library is loaded.
 
-libgomp decides once, when it is loaded, how long a thread spins at a barrier before it sleeps. Short
-spins make a lone decode up to three times slower, and no length helps beside a busy neighbour, who is
-left to llmd.engine.governor. The number here is the shortest that costs nothing alone; the
-measurements are in benchmarks/README.md.
+libgomp decides once, when it is loaded, how long a thread spins at a barrier before it sleeps.
+Short spins make a lone decode up to three times slower, and no length helps beside a busy
+neighbour, who is left to llmd.engine.governor. The number here is the shortest that costs nothing
+alone; the measurements are in benchmarks/README.md.
 """
 
 from __future__ import annotations
