@@ -20,14 +20,10 @@ class PromptEcho:
 
 @dataclass(frozen=True, slots=True)
 class TextDelta:
-    """More text of choice `index` (prompt-major: prompt * num_choices + choice).
-
-    `num_tokens` counts the generated tokens that this text came of.
-    """
+    """More text of choice `index` (prompt-major: prompt * num_choices + choice)."""
 
     index: int
     text: str
-    num_tokens: int = 0
     logprobs: tuple[TokenLogprob, ...] = ()
     timings: Timings | None = None
     """So far, where the request asked for them with every piece of text."""

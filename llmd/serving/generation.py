@@ -53,7 +53,6 @@ class Generation:
                 yield TextDelta(
                     output.index,
                     output.text,
-                    output.num_tokens,
                     output.logprobs,
                     output.timings if request.timings_per_token else None,
                 )

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from typing import Any, assert_never
 
 import orjson
 
 from llmd.api.openai.encode_usage import timings, usage
-from llmd.api.openai.stream import FINISH_REASONS, ChunkHead, raise_failure
+from llmd.api.openai.stream import FINISH_REASONS, ChunkHead, answer_head, raise_failure
 from llmd.core.event import Event, Finished, PromptEcho, TextDelta
 from llmd.core.output import Candidate, Timings, TokenLogprob
 from llmd.serving.generation import Generation
@@ -22,7 +21,7 @@ class ChatEncoder:
 
     def __init__(self, generation: Generation, *, num_choices: int) -> None:
         self._num_choices = num_choices
-        self.head = ChunkHead(_head(generation, "chat.completion.chunk"))
+        self.head = ChunkHead(answer_head(generation, "chatcmpl", "chat.completion.chunk"))
         # All chunks but a few differ in their text alone, and are put together from pieces.
         self._text_heads = [
             self.head.data + b'"choices":[{"index":%d,"delta":{"content":' % index
@@ -63,16 +62,6 @@ class ChatEncoder:
         return self.head.chunk(choice, timed)
 
 
-def _head(generation: Generation, kind: str) -> dict[str, Any]:
-    return {
-        "id": f"chatcmpl-{generation.id}",
-        "object": kind,
-        "created": int(time.time()),
-        "model": generation.model_name,
-        "system_fingerprint": generation.fingerprint,
-    }
-
-
 def encode_completion(generation: Generation, events: Sequence[Event], num_choices: int) -> bytes:
     """The whole answer of a request without stream. Raises EngineFailed if a choice failed."""
     texts = [""] * num_choices
@@ -98,7 +87,7 @@ def encode_completion(generation: Generation, events: Sequence[Event], num_choic
     ends = list(finished.values())
     return orjson.dumps(
         {
-            **_head(generation, "chat.completion"),
+            **answer_head(generation, "chatcmpl", "chat.completion"),
             "choices": choices,
             "usage": usage(sum(generation.num_prompt_tokens), ends),
             "timings": timings([event.timings for event in ends]),

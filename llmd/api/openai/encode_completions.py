@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from typing import Any, assert_never
 
 import orjson
 
 from llmd.api.openai.encode_usage import timings, usage
-from llmd.api.openai.stream import FINISH_REASONS, ChunkHead, raise_failure
+from llmd.api.openai.stream import FINISH_REASONS, ChunkHead, answer_head, raise_failure
 from llmd.core.event import Event, Finished, PromptEcho, TextDelta
 from llmd.core.output import Candidate, Timings, TokenLogprob
 from llmd.serving.generation import Generation
@@ -106,7 +105,7 @@ def encode_completion(
     ends = [choice.finished for choice in choices if choice.finished is not None]
     return orjson.dumps(
         {
-            **_head(generation),
+            **answer_head(generation, "cmpl", "text_completion"),
             "choices": [_encode(i, choice, with_logprobs) for i, choice in enumerate(kept)],
             "usage": usage(sum(generation.num_prompt_tokens), ends),
             "timings": timings([event.timings for event in ends]),
@@ -124,23 +123,13 @@ def _encode(index: int, choice: _Choice, with_logprobs: bool) -> dict[str, Any]:
     }
 
 
-def _head(generation: Generation) -> dict[str, Any]:
-    return {
-        "id": f"cmpl-{generation.id}",
-        "object": "text_completion",
-        "created": int(time.time()),
-        "model": generation.model_name,
-        "system_fingerprint": generation.fingerprint,
-    }
-
-
 class CompletionEncoder:
     """Events of one generation to the chunks of its stream."""
 
     def __init__(self, generation: Generation, *, num_choices: int) -> None:
         """`num_choices` over all prompts."""
         self._logprobs = [LegacyLogprobs() for _ in range(num_choices)]
-        self.head = ChunkHead(_head(generation))
+        self.head = ChunkHead(answer_head(generation, "cmpl", "text_completion"))
 
     def start(self) -> bytes:
         return b""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from typing import Any, Protocol
 
@@ -66,6 +67,17 @@ def raise_failure(event: Event) -> None:
     """Raises EngineFailed for a choice that ended with an error."""
     if isinstance(event, Finished) and event.reason is FinishReason.ERROR:
         raise EngineFailed(event.error or "the engine failed. Try again.")
+
+
+def answer_head(generation: Generation, id_prefix: str, kind: str) -> dict[str, Any]:
+    """What every answer, and every chunk of one, begins with; `kind` is its `object`."""
+    return {
+        "id": f"{id_prefix}-{generation.id}",
+        "object": kind,
+        "created": int(time.time()),
+        "model": generation.model_name,
+        "system_fingerprint": generation.fingerprint,
+    }
 
 
 class ChunkHead:
