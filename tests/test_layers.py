@@ -47,7 +47,7 @@ DOORS = {
     "starlette": "api",
     "uvicorn": "daemon",
     "asyncio": "engine.client registry serving api daemon",
-    "concurrent": "",
+    "concurrent": "engine.disk_tier",
     "multiprocessing": "",
     "threading": "engine.thread",
 }

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import assert_never
 
 from llmd.core.output import Output
+from llmd.engine.admission import Admission
 from llmd.engine.loading import LoadedModel
 from llmd.engine.notice import Ended, Loaded, LoadFailed, Notice, Stepped
 from llmd.engine.request import Abort, Close, Request, Submit
@@ -20,10 +21,15 @@ class OutputStream:
     Outputs that nobody read yet are merged, so a slow reader costs memory for its text alone.
     """
 
-    def __init__(self, client: EngineClient, request: Request) -> None:
+    def __init__(
+        self, client: EngineClient, request: Request, *, submitted_at: float = 0.0
+    ) -> None:
         self._client = client
         self._request_id = request.id
-        self._num_undelivered = len(request.prompts) * request.num_choices
+        self.num_unfinished = len(request.prompts) * request.num_choices
+        """Sequences whose last output was not delivered yet."""
+        self.submitted_at = submitted_at
+        """Seconds of the event loop's clock."""
         self._unread: dict[int, Output] = {}  # by sequence, the longest unread first
         self._waiter: asyncio.Future[None] | None = None
         self._error: LlmdError | None = None
@@ -36,7 +42,7 @@ class OutputStream:
         while not self._unread:
             if self._error is not None:
                 raise self._error
-            if self._num_undelivered == 0:
+            if self.num_unfinished == 0:
                 raise StopAsyncIteration
             self._waiter = asyncio.get_running_loop().create_future()
             try:
@@ -55,9 +61,9 @@ class OutputStream:
         """Deliver; True when this was the last output of the last sequence."""
         unread = self._unread.get(output.index)
         self._unread[output.index] = output if unread is None else _merge(unread, output)
-        self._num_undelivered -= output.finish_reason is not None
+        self.num_unfinished -= output.finish_reason is not None
         self._wake()
-        return self._num_undelivered == 0
+        return self.num_unfinished == 0
 
     def fail(self, error: LlmdError) -> None:
         """What was delivered stays readable; then comes the error."""
@@ -72,7 +78,9 @@ class OutputStream:
 class EngineClient:
     """Starts, feeds and closes one engine. Event loop only."""
 
-    def __init__(self, build: Build) -> None:
+    def __init__(self, build: Build, *, max_queue: int) -> None:
+        """`max_queue` sequences may wait beside those that the engine runs together."""
+        self._admission = Admission(max_queue)
         self._loop = asyncio.get_running_loop()
         self._thread = EngineThread(build, self._publish)
         self._streams: dict[str, OutputStream] = {}
@@ -88,11 +96,22 @@ class EngineClient:
         self._thread.start()
         return await asyncio.shield(self._loaded)
 
+    def check_room(self, num_sequences: int) -> None:
+        """Raises QueueFull when there is too much to do to take so many sequences on."""
+        self._admission.check(self.num_unfinished, num_sequences)
+
+    @property
+    def num_unfinished(self) -> int:
+        """Sequences that run or wait."""
+        return sum(stream.num_unfinished for stream in self._streams.values())
+
     def submit(self, request: Request) -> OutputStream:
-        """Raises EngineFailed when the engine has ended."""
+        """Raises EngineFailed when the engine has ended, QueueFull when it has enough to do."""
         if self._ended.done():
             raise self.error or EngineFailed("the engine is closed. Try again.")
-        stream = self._streams[request.id] = OutputStream(self, request)
+        stream = OutputStream(self, request, submitted_at=self._loop.time())
+        self.check_room(stream.num_unfinished)
+        self._streams[request.id] = stream
         self._thread.send(Submit(request))
         return stream
 
@@ -118,6 +137,7 @@ class EngineClient:
     def _deliver(self, notice: Notice) -> None:
         match notice:
             case Loaded(model):
+                self._admission.open(model.num_sequences)
                 self._loaded.set_result(model)
             case LoadFailed(error):
                 self._end(error)
@@ -136,6 +156,7 @@ class EngineClient:
         stream = self._streams.get(output.request_id)
         if stream is not None and stream.put(output):
             del self._streams[output.request_id]
+            self._admission.note_finished(self._loop.time() - stream.submitted_at)
 
     def _end(self, error: LlmdError | None) -> None:
         self.error = error
@@ -149,6 +170,7 @@ class EngineClient:
 def _merge(first: Output, second: Output) -> Output:
     return replace(
         second,
+        progress=second.progress or first.progress,
         text=first.text + second.text,
         num_tokens=first.num_tokens + second.num_tokens,
         logprobs=first.logprobs + second.logprobs,

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from itertools import count
 
-from llmd.core.output import FinishReason, Output, Timings, TokenLogprob
+from llmd.core.output import FinishReason, Output, PromptProgress, Timings, TokenLogprob
 from llmd.core.sampling import SamplingParams
 from llmd.engine.batch import Batch, BatchItem
+from llmd.engine.cache_report import CacheDoctor
 from llmd.engine.executor import BatchExecutor
-from llmd.engine.request import Request
+from llmd.engine.kv_cache import KVCache
+from llmd.engine.pacing import Pacer
+from llmd.engine.request import PromptLayout, Request
 from llmd.engine.runner import Runner
 from llmd.engine.sampler import Chain, Sampler, SamplingFailed, Vocabulary, is_plain_greedy
 from llmd.engine.scheduler import Scheduler
@@ -28,6 +31,8 @@ class Engine:
     def __init__(
         self,
         runner: Runner,
+        cache: KVCache,
+        pacer: Pacer,
         scheduler: Scheduler,
         vocabulary: Vocabulary,
         make_chain: MakeChain,
@@ -37,13 +42,17 @@ class Engine:
     ) -> None:
         """`context_size` is the most tokens of one sequence; `clock` gives seconds."""
         self._scheduler = scheduler
-        self._executor = BatchExecutor(runner, scheduler, clock)
+        self._cache = cache
+        self._pacer = pacer
+        self._doctor = CacheDoctor(cache, vocabulary.token_bytes)
+        self._executor = BatchExecutor(runner, cache, scheduler, clock)
         self._vocabulary = vocabulary
         self._make_chain = make_chain
         self._context_size = context_size
         self._clock = clock
         self._arrivals = count()
         self._num_steps = self._num_prompt_tokens = self._num_generated_tokens = 0
+        self._num_cached_tokens = 0
         self._step_seconds = 0.0
 
     @property
@@ -61,22 +70,26 @@ class Engine:
                 sequence.finish(FinishReason.ABORTED)
                 self._remove(sequence)
 
-    def step(self, meanwhile: Callable[[], None] | None = None) -> list[Output]:
+    def step(self, meanwhile: Callable[[list[Output]], None] | None = None) -> list[Output]:
         """Compute one batch and draw a token for each sequence that is up to date. `meanwhile` is
-        called when all is ready for the model. Raises EngineBroken when nothing can be computed
-        any more.
+        called when all is ready for the model, with news of sequences that begin. Raises
+        EngineBroken when nothing can be computed any more.
         """
         started = self._clock()
         batch = self._scheduler.schedule()
+        begun = self._begin(batch)
+        outputs = [] if meanwhile is not None else begun
         if meanwhile is not None:
-            meanwhile()
-        outputs = []
+            meanwhile(begun)
         for item, rows in self._executor.run(batch):
             output = self._advance(item, rows)
             if output is not None:
                 outputs.append(output)
         self._num_steps += 1
-        self._step_seconds += self._clock() - started
+        seconds = self._clock() - started
+        self._step_seconds += seconds
+        self._learn(batch, seconds)
+        self._cache.tick()
         return outputs + self._collect_failures(batch)
 
     def fail_all(self, reason: str) -> list[Output]:
@@ -85,18 +98,21 @@ class Engine:
         for sequence in self._scheduler.sequences():
             sequence.finish(FinishReason.ERROR, reason)
             outputs.append(self._finish(sequence, ""))
-        self._executor.forget_dropped()
+        self._cache.clear()
         return outputs
 
     def stats(self) -> EngineStats:
-        scheduler = self._scheduler
+        scheduler, cache = self._scheduler, self._cache
         return EngineStats(
             num_running=len(scheduler.running),
             num_waiting=len(scheduler.waiting),
-            num_cells=scheduler.num_cells,
-            num_free_cells=scheduler.num_free_cells,
+            num_cells=cache.num_cells,
+            num_free_cells=cache.num_free_cells,
+            num_idle_cells=cache.num_idle_cells,
+            num_parked_bytes=cache.num_parked_bytes,
             num_steps=self._num_steps,
             num_prompt_tokens=self._num_prompt_tokens,
+            num_cached_tokens=self._num_cached_tokens,
             num_generated_tokens=self._num_generated_tokens,
             num_set_back=scheduler.num_set_back,
             step_seconds=self._step_seconds,
@@ -107,12 +123,18 @@ class Engine:
         """Free all sequences and the runner."""
         for sequence in self._scheduler.sequences():
             self._remove(sequence)
+        self._cache.close()
         self._executor.close()
 
     def _make_sequences(self, request: Request) -> Iterator[Sequence]:
-        prompts = [p for p in request.prompts for _ in range(request.num_choices)]
+        layouts = request.layouts or (PromptLayout(),) * len(request.prompts)
+        prompts = [
+            each
+            for each in zip(request.prompts, layouts, strict=True)
+            for _ in range(request.num_choices)
+        ]
         plain = is_plain_greedy(request.sampling)
-        for index, prompt in enumerate(prompts):
+        for index, (prompt, layout) in enumerate(prompts):
             room = self._context_size - len(prompt)
             assert len(prompt) > 0 and room > 0
             # Choices of one request must differ, and the same request must repeat itself.
@@ -128,7 +150,29 @@ class Engine:
                 max_tokens=room if request.max_tokens is None else min(request.max_tokens, room),
                 sampler=sampler,
                 text=TextStream(request.stop),
+                layout=layout,
             )
+
+    def _begin(self, batch: Batch) -> list[Output]:
+        """News of the sequences whose first step this is."""
+        outputs = []
+        for sequence in [item.sequence for item in batch if item.sequence.started_at is None]:
+            sequence.started_at = self._clock()
+            self._num_cached_tokens += sequence.num_cached
+            self._doctor.examine(sequence)
+            if sequence.request.return_progress:
+                outputs.append(self._output(sequence, ""))
+        return outputs
+
+    def _learn(self, batch: Batch, seconds: float) -> None:
+        """Let the pacer and the cache know how fast this machine is."""
+        if batch and batch[0].sequence.request.deterministic:
+            return
+        num_generating = sum(item.num_tokens == 1 for item in batch)
+        num_read = sum(item.num_tokens for item in batch) - num_generating
+        self._pacer.observe(num_generating, num_read, seconds)
+        if num_read and not num_generating:
+            self._cache.prompt_rate.observe(num_read, seconds)
 
     def _advance(self, item: BatchItem, rows: list[Row]) -> Output | None:
         sequence = item.sequence
@@ -137,9 +181,11 @@ class Engine:
         try:
             if sequence.request.prompt_logprobs:
                 self._score_prompt(item, rows)
-            if sequence.num_pending:
-                return None
-            return self._extend(sequence, rows[-1])
+            if item.start < sequence.num_prompt:
+                self._cache.commit(sequence)
+            if not sequence.num_pending:
+                return self._extend(sequence, rows[-1])
+            return self._output(sequence, "") if sequence.request.return_progress else None
         except SamplingFailed:
             sequence.finish(
                 FinishReason.ERROR,
@@ -195,6 +241,20 @@ class Engine:
             timings=self._timings(sequence) if wants_timings else None,
             stop_text=sequence.text.stop_text,
             error=sequence.error,
+            progress=self._progress(sequence),
+            cache_report=sequence.report if sequence.is_finished else None,
+        )
+
+    def _progress(self, sequence: Sequence) -> PromptProgress | None:
+        """While the prompt is read, and once when it is."""
+        if not sequence.request.return_progress or sequence.num_generated > 1:
+            return None
+        now = self._clock()
+        return PromptProgress(
+            num_total=sequence.num_prompt,
+            num_cached=sequence.num_cached,
+            num_processed=min(sequence.num_computed, sequence.num_prompt),
+            elapsed_ms=(now - (sequence.started_at or now)) * 1e3,
         )
 
     def _finish(self, sequence: Sequence, text: str) -> Output:

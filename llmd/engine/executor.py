@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 from llmd.core.output import FinishReason
 from llmd.engine.batch import Batch, BatchItem, split
+from llmd.engine.kv_cache import KVCache
 from llmd.engine.runner import DecodeFailed, NoRoom, Runner
 from llmd.engine.scheduler import Scheduler
 from llmd.llama.context import Row
@@ -23,8 +24,11 @@ class BatchExecutor:
     only; owns the runner.
     """
 
-    def __init__(self, runner: Runner, scheduler: Scheduler, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, runner: Runner, cache: KVCache, scheduler: Scheduler, clock: Callable[[], float]
+    ) -> None:
         self._runner = runner
+        self._cache = cache
         self._scheduler = scheduler
         self._clock = clock
         self._num_failed = 0
@@ -36,7 +40,6 @@ class BatchExecutor:
         A sequence whose item could not be is finished with an error, or was set back. Raises
         EngineBroken when nothing can be computed any more.
         """
-        self.forget_dropped()
         # What was set back since the plan was made has lost its place.
         batch = tuple(item for item in batch if item.sequence.sequence_id is not None)
         if not batch:
@@ -54,11 +57,6 @@ class BatchExecutor:
                 yield item, rows[num_taken : num_taken + item.num_logits]
                 num_taken += item.num_logits
 
-    def forget_dropped(self) -> None:
-        """Clear the memory of sequences that the scheduler took off the model."""
-        for sequence_id in self._scheduler.take_dropped_ids():
-            self._runner.truncate(sequence_id, 0)
-
     def close(self) -> None:
         self._runner.close()
 
@@ -73,7 +71,10 @@ class BatchExecutor:
             self.forward_seconds += self._clock() - started
 
     def _run_without_room(self, batch: Batch) -> Iterator[tuple[BatchItem, list[Row]]]:
-        if len(batch) > 1 or batch[0].num_tokens > 1:
+        if num_idle := self._cache.num_idle_cells:
+            self._cache.make_room(self._cache.num_free_cells + num_idle)
+            yield from self.run(batch)
+        elif len(batch) > 1 or batch[0].num_tokens > 1:
             for part in split(batch):
                 yield from self.run(part)
         elif len(self._scheduler.running) > 1:
@@ -110,5 +111,4 @@ class BatchExecutor:
             return
         if not self._runner.truncate(sequence.sequence_id, sequence.num_computed):
             # Recurrent memory cannot drop a suffix: begin again.
-            self._runner.truncate(sequence.sequence_id, 0)
-            sequence.num_computed = 0
+            self._cache.reset(sequence)

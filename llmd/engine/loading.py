@@ -1,4 +1,4 @@
-"""From settings to an engine: every value that was left open is chosen here, with its reason."""
+"""From a model file and settings to an engine."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from llmd import __version__
 from llmd.config.memory import available_memory
 from llmd.config.model_reference import parts_of
 from llmd.config.processor_times import busy_seconds, own_processors
-from llmd.config.processors import usable_threads
 from llmd.config.settings import ModelSettings
 from llmd.core.sampling import SamplingOverrides, SamplingParams
+from llmd.engine.disk_tier import DiskTier
 from llmd.engine.engine import Engine
 from llmd.engine.governor import ThreadGovernor
+from llmd.engine.kv_cache import KVCache
+from llmd.engine.pacing import Pacer
+from llmd.engine.parking import Parking
+from llmd.engine.plan import EffectiveValue, Plan, num_gpu_layers
 from llmd.engine.runner import ModelRunner
-from llmd.engine.scheduler import MAX_SCORED_TOKENS, Scheduler
+from llmd.engine.scheduler import Scheduler
 from llmd.errors import InvalidModelFile, NotEnoughMemory
 from llmd.llama import library
-from llmd.llama.context import ContextParams, LlamaContext
+from llmd.llama.context import LlamaContext
 from llmd.llama.model import LlamaModel
+from llmd.llama.model_digest import digest_of
 from llmd.llama.sampler import SamplerChain
 from llmd.llama.tokenizer import Tokenizer
 
-DEFAULT_PARALLEL = 16
-
-DEFAULT_PARALLEL_RECURRENT = 4
-"""Where every sequence takes its block of state whether it is used or not."""
-
-CACHE_SHARE = 0.25
-"""Of the memory that is free after the weights are in, what an automatic KV pool may take."""
+GAP_AIM = 0.85
+"""Of --max-itl-ms: half of the steps take a little longer than the pacer aims at."""
 
 # general.sampling.* (llama.cpp src/llama-arch.cpp) by the field it is a default for.
 _SAMPLING_KEYS: dict[str, tuple[str, type[int] | type[float]]] = {
@@ -48,16 +48,6 @@ _SAMPLING_KEYS: dict[str, tuple[str, type[int] | type[float]]] = {
     "mirostat_tau": ("mirostat_tau", float),
     "mirostat_eta": ("mirostat_eta", float),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class EffectiveValue:
-    """A row of the start-up table: what holds, why, and the flag that changes it."""
-
-    name: str
-    value: str
-    reason: str
-    flag: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,12 +80,12 @@ def load_engine(
     path: Path, settings: ModelSettings, on_progress: Callable[[float], bool]
 ) -> tuple[Engine, LoadedModel]:
     """Load a model and make its engine. On the engine thread only. Raises ModelLoadError."""
-    num_gpu_layers = _num_gpu_layers(settings)
-    _check_memory(path, num_gpu_layers)
-    model = LlamaModel(path, num_gpu_layers=num_gpu_layers, on_progress=on_progress)
+    num_layers = num_gpu_layers(settings)
+    _check_memory(path, num_layers)
+    model = LlamaModel(path, num_gpu_layers=num_layers, on_progress=on_progress)
     try:
         _check_purpose(model)
-        plan = _Plan.make(model, settings)
+        plan = Plan.make(model, settings)
         context = LlamaContext(model, plan.params)
     except BaseException:
         model.free()
@@ -103,7 +93,7 @@ def load_engine(
     # Vocabulary-sized loops, done before the first request instead of during it.
     _ = model.tokenizer.end_of_generation_ids, model.tokenizer.control_texts
     _ = model.tokenizer.marker_texts
-    engine = _make_engine(model, context, plan)
+    engine = _make_engine(model, context, settings, plan)
     return engine, _describe(model, context, settings, plan)
 
 
@@ -115,97 +105,6 @@ def sampling_defaults(metadata: dict[str, str]) -> SamplingOverrides:
         if text is not None:
             found[name] = parse(float(text))
     return found
-
-
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    params: ContextParams
-    context_size: int
-    adapts_threads: bool
-    """Nobody set the number of threads, so it may follow what the machine has free."""
-    effective: tuple[EffectiveValue, ...]
-
-    @classmethod
-    def make(cls, model: LlamaModel, settings: ModelSettings) -> _Plan:
-        parallel, parallel_reason = settings.parallel, "as set"
-        if not parallel:
-            parallel, parallel_reason = DEFAULT_PARALLEL, "default"
-            if model.has_recurrent_state:
-                parallel = DEFAULT_PARALLEL_RECURRENT
-                parallel_reason = "default of models with recurrent state"
-        num_cells_fit, fit_reason = _cells_that_fit(model, settings)
-        context_size, context_reason = _choose_context(model, settings, num_cells_fit)
-        num_cells, cells_reason = settings.kv_tokens, "as set"
-        if not num_cells:
-            num_cells = max(context_size, min(parallel * context_size, num_cells_fit))
-            cells_reason = f"{parallel} x {context_size}, within {fit_reason}"
-        if num_cells < context_size:
-            context_size, context_reason = num_cells, "--kv-tokens bounds it"
-        threads = usable_threads()
-        num_threads = settings.threads or threads.count
-        batch_size = max(settings.batch_size, parallel + MAX_SCORED_TOKENS)
-        params = ContextParams(
-            num_cells=num_cells,
-            num_sequences=parallel,
-            max_rows=parallel + MAX_SCORED_TOKENS,
-            batch_size=batch_size,
-            ubatch_size=min(settings.ubatch_size, batch_size),
-            num_threads=num_threads,
-            num_threads_batch=settings.threads_batch or num_threads,
-            flash_attention=settings.flash_attn,
-            cache_type_k=settings.cache_type_k,
-            cache_type_v=settings.cache_type_v,
-        )
-        thread_reason = "as set" if settings.threads else f"at most; {threads.reason}"
-        effective = (
-            EffectiveValue("context per request", f"{context_size}", context_reason, "--ctx-size"),
-            EffectiveValue("KV pool", f"{num_cells} tokens", cells_reason, "--kv-tokens"),
-            EffectiveValue("parallel sequences", f"{parallel}", parallel_reason, "--parallel"),
-            EffectiveValue("threads", f"{num_threads}", thread_reason, "--threads"),
-            EffectiveValue("waiting", library.WAIT_POLICY, "for each other", "OMP_WAIT_POLICY"),
-            EffectiveValue("tokens per step", f"{batch_size}", "at most", "--batch-size"),
-            EffectiveValue("KV types", f"{params.cache_type_k} / {params.cache_type_v}", "K / V",
-                           "--cache-type-k, --cache-type-v"),
-            EffectiveValue("GPU layers", *_gpu_text(settings), "--gpu-layers"),
-        )  # fmt: skip
-        adapts_threads = not (settings.threads or settings.threads_batch)
-        return cls(params, context_size, adapts_threads, effective)
-
-
-def _cells_that_fit(model: LlamaModel, settings: ModelSettings) -> tuple[int, str]:
-    per_token = model.cache_bytes_per_token(settings.cache_type_k, settings.cache_type_v)
-    if per_token == 0:
-        return model.train_context_length * DEFAULT_PARALLEL, "no attention cache"
-    # Mapped weights count as available memory, though they are about to be used.
-    num_free = max(0, available_memory().num_bytes - model.num_bytes)
-    num_cells = int(num_free * CACHE_SHARE) // per_token // 256 * 256
-    return max(256, num_cells), f"{CACHE_SHARE:.0%} of {num_free / 2**30:.1f} GiB free memory"
-
-
-def _choose_context(
-    model: LlamaModel, settings: ModelSettings, num_cells_fit: int
-) -> tuple[int, str]:
-    trained = model.train_context_length
-    if settings.ctx_size:
-        beyond = f", beyond the {trained} it was trained for" if settings.ctx_size > trained else ""
-        return settings.ctx_size, f"as set{beyond}"
-    if trained <= num_cells_fit:
-        return trained, "what the model was trained for"
-    return num_cells_fit, f"what memory allows of the {trained} it was trained for"
-
-
-def _num_gpu_layers(settings: ModelSettings) -> int:
-    if not library.supports_gpu():
-        return 0
-    return -1 if settings.gpu_layers == "auto" else int(settings.gpu_layers)
-
-
-def _gpu_text(settings: ModelSettings) -> tuple[str, str]:
-    if not library.supports_gpu():
-        return "0", "this build of llama-cpp-python is for the CPU"
-    if settings.gpu_layers == "auto":
-        return "all", "default where the build has a GPU backend"
-    return str(settings.gpu_layers), "as set"
 
 
 def _check_memory(path: Path, num_gpu_layers: int) -> None:
@@ -227,19 +126,30 @@ def _check_purpose(model: LlamaModel) -> None:
         )
 
 
-def _make_engine(model: LlamaModel, context: LlamaContext, plan: _Plan) -> Engine:
+def _make_engine(
+    model: LlamaModel, context: LlamaContext, settings: ModelSettings, plan: Plan
+) -> Engine:
     def make_chain(params: SamplingParams, seed: int) -> SamplerChain:
         return SamplerChain(params, model.tokenizer, seed=seed, context_size=plan.context_size)
 
+    batch_size = plan.params.batch_size
+    runner = ModelRunner(model, context, batch_size=batch_size, governor=_make_governor(plan))
+    cache = KVCache(
+        runner,
+        Parking(plan.cache_ram, _make_disk_tier(model, settings), clock=time.perf_counter),
+        num_cells=context.num_cells,
+        num_ids=plan.num_ids,
+        clock=time.perf_counter,
+    )
+    pacer = Pacer(batch_size, settings.max_itl_ms / 1e3 * GAP_AIM)
+    scheduler = Scheduler(
+        cache, pacer, num_sequences=plan.num_sequences, max_step_tokens=batch_size
+    )
     return Engine(
-        ModelRunner(
-            model, context, batch_size=plan.params.batch_size, governor=_make_governor(plan)
-        ),
-        Scheduler(
-            num_cells=context.num_cells,
-            num_sequences=plan.params.num_sequences,
-            max_step_tokens=plan.params.batch_size,
-        ),
+        runner,
+        cache,
+        pacer,
+        scheduler,
         model.tokenizer,
         make_chain,
         context_size=plan.context_size,
@@ -247,7 +157,23 @@ def _make_engine(model: LlamaModel, context: LlamaContext, plan: _Plan) -> Engin
     )
 
 
-def _make_governor(plan: _Plan) -> ThreadGovernor | None:
+def _make_disk_tier(model: LlamaModel, settings: ModelSettings) -> DiskTier | None:
+    """States on disk fit the same weights, the same llama.cpp and the same kinds of cells only."""
+    if settings.cache_dir is None:
+        return None
+    identity = (
+        library.build_version(),
+        digest_of(model.path),
+        settings.cache_type_k,
+        settings.cache_type_v,
+        settings.flash_attn,
+        settings.swa_full,
+    )
+    fingerprint = blake2b(repr(identity).encode(), digest_size=16).hexdigest()
+    return DiskTier(settings.cache_dir, fingerprint, int(settings.cache_disk), time.time)
+
+
+def _make_governor(plan: Plan) -> ThreadGovernor | None:
     processors = own_processors()
     if not plan.adapts_threads or processors is None:
         return None
@@ -261,7 +187,7 @@ def _make_governor(plan: _Plan) -> ThreadGovernor | None:
 
 
 def _describe(
-    model: LlamaModel, context: LlamaContext, settings: ModelSettings, plan: _Plan
+    model: LlamaModel, context: LlamaContext, settings: ModelSettings, plan: Plan
 ) -> LoadedModel:
     identity = (
         library.build_version(),
@@ -286,7 +212,7 @@ def _describe(
         context_size=plan.context_size,
         train_context_length=model.train_context_length,
         num_cells=context.num_cells,
-        num_sequences=plan.params.num_sequences,
+        num_sequences=plan.num_sequences,
         num_parameters=model.num_parameters,
         num_bytes=model.num_bytes,
         embedding_length=model.embedding_length,

@@ -8,12 +8,29 @@ from llmd.core.sampling import SamplingParams
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PromptLayout:
+    """Where things lie in a prompt, as token positions.
+
+    `message_ends` are the places where a later prompt is likely to branch off, ascending: the end
+    of the system prompt first (whatever stands before any conversation), the end of the last
+    message last, before the words that open the answer. `tools` is where the definitions of tools
+    begin and end.
+    """
+
+    message_ends: tuple[int, ...] = ()
+    tools: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """Prompts to be continued, `num_choices` times each. Sequence `p * num_choices + c` is choice
     c of prompt p. Lengths and ids are checked before: every prompt has at least one token and
     fewer than the context holds.
 
     `max_tokens` None means up to the end of the context. `top_logprobs` None means no logprobs.
+
+    Computed prefixes are shared within a `scope` only: requests of one tenant, rendered by one
+    template. `tenant` is who takes turns with whom; a higher `priority` goes first.
     """
 
     id: str
@@ -26,6 +43,19 @@ class Request:
     top_logprobs: int | None = None
     prompt_logprobs: bool = False
     timings_per_token: bool = False
+    layouts: tuple[PromptLayout, ...] = ()
+    """One for each prompt, or none at all where nothing is known of them."""
+    scope: str = ""
+    tenant: str = ""
+    priority: int = 0
+    cache_prompt: bool = True
+    """False neither reuses what was computed for others nor keeps anything for them."""
+    deterministic: bool = False
+    """A batch of its own, in chunks of a fixed size, and no reuse: the same bits every time."""
+    return_progress: bool = False
+    """Report how much of the prompt is computed, chunk by chunk."""
+    cache_report: bool = False
+    """Say in the last output what was reused, and why not more."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,14 +1,16 @@
-"""Who computes what in the next step. Pure bookkeeping: it knows no model and no clock.
+"""Who computes what in the next step. It knows no clock, and of the model only the cache.
 
 Rule 1. There are no phases: a sequence has known tokens and computed tokens, and a step computes
         some of the difference (vLLM v1's rule). A generating sequence is one token behind.
-Rule 2. Every generating sequence is in every step; prompts share what is left of the step's token
-        budget, oldest first.
-Rule 3. A sequence is admitted when its tokens, and some room to grow, are free besides what the
-        running ones still need. First come, first served: a long prompt is not overtaken.
-Rule 4. When cells run out all the same, the youngest running sequence is set back: it gives its
-        cells up and waits to be computed again. Nobody else notices. The oldest can always finish,
-        as one sequence at its longest fits the pool.
+Rule 2. Every generating sequence is in every step; prompts share what the pacer leaves of the
+        step: the first of each tenant first.
+Rule 3. A sequence is admitted when its tokens, and some room to grow, are free or idle besides
+        what the running ones still need. Who is first in line is not overtaken, unless it waits
+        for a running one that computes what it begins with.
+Rule 4. When cells run out all the same, idle prefixes go; then the youngest running sequence is
+        set back: it gives its cells up and waits to be computed again. Nobody else notices. The
+        oldest can always finish, as one sequence at its longest fits the pool.
+Rule 5. A deterministic sequence has steps of its own, in turn with everybody else's.
 """
 
 from __future__ import annotations
@@ -17,7 +19,11 @@ from bisect import insort
 from collections.abc import Iterable
 
 from llmd.engine.batch import Batch, BatchItem
+from llmd.engine.kv_cache import KVCache
+from llmd.engine.leader import follows, is_ahead
+from llmd.engine.pacing import Pacer
 from llmd.engine.sequence import Sequence
+from llmd.engine.waiting import WaitingQueue, fair_order
 
 GROWTH_ROOM = 64
 """Cells kept free for each sequence's coming output on admission, so that a sequence set back is
@@ -28,29 +34,30 @@ MAX_SCORED_TOKENS = 32
 of logits, which has one float per token of the vocabulary."""
 
 
+DETERMINISTIC_CHUNK = 128
+"""Prompt tokens of each step of a deterministic sequence, whatever else there is to do."""
+
+
 class Scheduler:
     """Waiting and running sequences. Engine thread only."""
 
-    def __init__(self, *, num_cells: int, num_sequences: int, max_step_tokens: int) -> None:
-        """`num_cells` tokens of KV cache for at most `num_sequences` sequences at a time.
-        `max_step_tokens` is the most tokens of one step, at least `num_sequences`. A step asks for
-        at most `num_sequences` + MAX_SCORED_TOKENS rows of logits.
+    def __init__(
+        self, cache: KVCache, pacer: Pacer, *, num_sequences: int, max_step_tokens: int
+    ) -> None:
+        """At most `num_sequences` run at a time. `max_step_tokens` is the most tokens of one step,
+        at least `num_sequences`. A step asks for at most `num_sequences` + MAX_SCORED_TOKENS rows
+        of logits.
         """
         assert max_step_tokens >= num_sequences
-        self.num_cells = num_cells
-        self._max_step_tokens = max_step_tokens
-        # A stack with the lowest id on top, so that a quiet daemon stays in the front of the cache.
-        self._free_ids = list(range(num_sequences - 1, -1, -1))
-        self._dropped_ids: list[int] = []
-        self.waiting: list[Sequence] = []
-        """By arrival, oldest first."""
+        self.waiting: WaitingQueue[Sequence] = WaitingQueue()
         self.running: list[Sequence] = []
         """By arrival, oldest first."""
         self.num_set_back = 0
-
-    @property
-    def num_free_cells(self) -> int:
-        return self.num_cells - sum(sequence.num_computed for sequence in self.running)
+        self._cache = cache
+        self._pacer = pacer
+        self._num_sequences = num_sequences
+        self._max_step_tokens = max_step_tokens
+        self._num_steps = 0
 
     @property
     def is_idle(self) -> bool:
@@ -58,31 +65,35 @@ class Scheduler:
 
     def add(self, sequences: Iterable[Sequence]) -> None:
         for sequence in sequences:
-            self._enqueue(sequence)
+            self.waiting.add(sequence)
 
     def schedule(self) -> Batch:
         """The next step's plan; empty only when idle. Whoever computes an item then moves its
         sequence's `num_computed` on.
         """
         self._admit()
-        items = self._plan_generating()
-        num_cells = self.num_free_cells - len(items)
-        items += self._plan_prompts(self._max_step_tokens - len(items), num_cells)
-        return tuple(items)
+        self._num_steps += 1
+        alone = [sequence for sequence in self.running if sequence.request.deterministic]
+        together = [sequence for sequence in self.running if not sequence.request.deterministic]
+        turn = self._num_steps % (len(alone) + bool(together)) if alone else 0
+        if turn < len(alone):
+            return self._plan_alone(alone[turn])
+        items = self._plan_generating(together)
+        return tuple(items + self._plan_prompts(together, len(items)))
 
     def set_back_youngest(self) -> Sequence:
         """Take the cells of the youngest running sequence and let it wait; returns it."""
-        sequence = self.running[-1]
-        self._release(sequence)
-        self.running.pop()
-        self._enqueue(sequence)
+        sequence = self.running.pop()
+        self._cache.release(sequence)
+        sequence.was_set_back = True
+        self.waiting.add(sequence)
         self.num_set_back += 1
         return sequence
 
     def remove(self, sequence: Sequence) -> None:
         """Forget a sequence, wherever it is."""
         if sequence in self.running:
-            self._release(sequence)
+            self._cache.release(sequence)
             self.running.remove(sequence)
         elif sequence in self.waiting:
             self.waiting.remove(sequence)
@@ -94,57 +105,75 @@ class Scheduler:
         """All of them, running ones first."""
         return [*self.running, *self.waiting]
 
-    def take_dropped_ids(self) -> list[int]:
-        """Sequence ids whose memory must be cleared before the next decode; asked for once."""
-        dropped, self._dropped_ids = self._dropped_ids, []
-        return dropped
-
-    def _enqueue(self, sequence: Sequence) -> None:
-        insort(self.waiting, sequence, key=lambda waiting: waiting.arrival)
-
     def _admit(self) -> None:
+        cache = self._cache
         num_reserved = sum(s.num_pending + _growth_room(s) for s in self.running)
-        num_free = self.num_free_cells
-        while self.waiting and self._free_ids:
-            sequence = self.waiting[0]
-            num_needed = sequence.num_tokens + _growth_room(sequence)
+        for sequence in self.waiting.candidates():
+            if len(self.running) == self._num_sequences:
+                return
+            if is_ahead(sequence, self.running):
+                continue
+            prefix = cache.find(sequence)
+            if follows(sequence, self.running, prefix.length, cuts=cache.cuts):
+                continue
+            num_needed = sequence.num_tokens - prefix.num_live + _growth_room(sequence)
+            num_free = cache.num_free_cells + cache.num_idle_cells - prefix.num_idle
             if self.running and num_free - num_reserved < num_needed:
                 return
-            num_reserved += num_needed
-            self.waiting.pop(0)
-            sequence.sequence_id = self._free_ids.pop()
+            self.waiting.admitted(sequence)
+            cache.claim(sequence, prefix)
+            num_reserved += sequence.num_pending + _growth_room(sequence)
             insort(self.running, sequence, key=lambda running: running.arrival)
 
-    def _plan_generating(self) -> list[BatchItem]:
-        generating = [s for s in self.running if s.num_pending == 1]
-        while len(generating) > self.num_free_cells:
+    def _plan_alone(self, sequence: Sequence) -> Batch:
+        """Chunks of one size, from the first token on: nobody else's load shapes its sums."""
+        num_tokens = min(sequence.num_pending, self._max_step_tokens, DETERMINISTIC_CHUNK)
+        while not self._cache.make_room(num_tokens):
+            if self.set_back_youngest() is sequence:
+                return self.schedule()
+        return (_plan(sequence, num_tokens),)
+
+    def _plan_generating(self, running: list[Sequence]) -> list[BatchItem]:
+        generating = [sequence for sequence in running if sequence.num_pending == 1]
+        while not self._cache.make_room(len(generating)):
             victim = self.set_back_youngest()
             if victim in generating:
                 generating.remove(victim)
         return [_plan(sequence, 1) for sequence in generating]
 
-    def _plan_prompts(self, num_tokens: int, num_cells: int) -> list[BatchItem]:
-        items = []
-        num_scored = MAX_SCORED_TOKENS
-        for sequence in self.running:
-            if sequence.num_pending == 1:
-                continue
-            share = min(sequence.num_pending, num_tokens, num_cells)
-            if _is_scored(sequence):
-                share = min(share, num_scored)
-                num_scored -= share
-            if share > 0:
-                items.append(_plan(sequence, share))
-                num_tokens -= share
-                num_cells -= share
-        return items
+    def _plan_prompts(self, running: list[Sequence], num_generating: int) -> list[BatchItem]:
+        reading = [s for s in running if s.num_pending > 1 and s.sequence_id is not None]
+        if not reading:
+            return []
+        num_tokens = min(
+            self._pacer.prompt_budget(num_generating), self._max_step_tokens - num_generating
+        )
+        self._cache.make_room(num_generating + min(num_tokens, _sum_pending(reading)))
+        num_tokens = min(num_tokens, self._cache.num_free_cells - num_generating)
+        shares = self._share_out(fair_order(reading), num_tokens)
+        return [_plan(sequence, share) for sequence, share in shares.items() if share]
 
-    def _release(self, sequence: Sequence) -> None:
-        assert sequence.sequence_id is not None
-        insort(self._free_ids, sequence.sequence_id, key=lambda free: -free)
-        self._dropped_ids.append(sequence.sequence_id)
-        sequence.sequence_id = None
-        sequence.num_computed = 0
+    def _share_out(self, reading: list[Sequence], num_tokens: int) -> dict[Sequence, int]:
+        """How many tokens of each prompt a step computes: the same for the first of every tenant,
+        then in order what is left.
+        """
+        firsts = {sequence.request.tenant: sequence for sequence in reversed(reading)}.values()
+        shares = dict.fromkeys(reading, 0)
+        num_scored = MAX_SCORED_TOKENS
+        for group, portion in ((firsts, num_tokens // len(firsts)), (reading, num_tokens)):
+            for sequence in group:
+                stop = self._cache.next_stop(sequence) - sequence.num_computed
+                more = min(stop - shares[sequence], portion, num_tokens)
+                if _is_scored(sequence):
+                    more = min(more, num_scored)
+                    num_scored -= more
+                shares[sequence] += more
+                num_tokens -= more
+        return shares
+
+
+def _sum_pending(sequences: Iterable[Sequence]) -> int:
+    return sum(sequence.num_pending for sequence in sequences)
 
 
 def _plan(sequence: Sequence, num_tokens: int) -> BatchItem:

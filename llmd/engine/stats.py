@@ -13,8 +13,15 @@ class EngineStats:
     num_waiting: int
     num_cells: int
     num_free_cells: int
+    num_idle_cells: int
+    """Cells of prefixes that nothing runs through; they are given up when they are needed."""
+    num_parked_bytes: int
+    """Host RAM of prefixes outside of the model's memory."""
     num_steps: int
     num_prompt_tokens: int
+    """That were computed."""
+    num_cached_tokens: int
+    """Prompt tokens that did not have to be."""
     num_generated_tokens: int
     num_set_back: int
     step_seconds: float

@@ -74,7 +74,7 @@ class EngineThread:
         """
         while self._take_commands(engine):
             try:
-                self._unpublished = engine.step(lambda: self._publish_outputs(engine))
+                self._unpublished = engine.step(lambda begun: self._publish_begun(engine, begun))
             except EngineBroken as error:
                 return self._give_up(engine, str(error))
             except Exception as error:
@@ -127,6 +127,10 @@ class EngineThread:
         self._unpublished += engine.fail_all(error.message)
         self._publish_outputs(engine)
         return error
+
+    def _publish_begun(self, engine: Engine, begun: list[Output]) -> None:
+        self._unpublished += begun
+        self._publish_outputs(engine)
 
     def _publish_outputs(self, engine: Engine) -> None:
         outputs, self._unpublished = self._unpublished, []

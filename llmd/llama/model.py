@@ -125,11 +125,19 @@ class LlamaModel:
         )
 
     @property
+    def is_recurrent(self) -> bool:
+        """Whether it has no attention: a sequence takes a fixed block of state and no cells."""
+        return bool(llama_cpp.llama_model_is_recurrent(self._model))
+
+    @property
     def has_recurrent_state(self) -> bool:
         """Whether a sequence takes a fixed block of state beside, or in place of, its cells."""
-        return bool(llama_cpp.llama_model_is_recurrent(self._model)) or bool(
-            llama_cpp.llama_model_is_hybrid(self._model)
-        )
+        return self.is_recurrent or bool(llama_cpp.llama_model_is_hybrid(self._model))
+
+    @property
+    def window_length(self) -> int:
+        """Tokens that its layers with a sliding window see; 0 where it has no such layers."""
+        return max(0, int(llama_cpp.llama_model_n_swa(self._model)))
 
     @property
     def chat_template(self) -> str | None:
@@ -141,7 +149,7 @@ class LlamaModel:
         """Bytes that one token of attention cache takes over all layers; 0 where there is none,
         and an upper bound for hybrids, whose layers llama.cpp's metadata does not tell apart.
         """
-        if llama_cpp.llama_model_is_recurrent(self._model):
+        if self.is_recurrent:
             return 0
         num_heads = self._number("attention.head_count", llama_cpp.llama_model_n_head(self._model))
         num_kv_heads = self._number("attention.head_count_kv", num_heads)

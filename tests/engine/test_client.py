@@ -3,33 +3,34 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from fake_server import ENDLESS, HeldRunner, fake_model
-from fakes import FakeRunner, continuation, fake_engine, fake_request
+from fakes import FakeRunner, continuation, fake_engine, fake_request, next_token
 
-from llmd.core.output import FinishReason, Output, Timings
+from llmd.core.output import FinishReason, Output, PromptProgress, Timings
 from llmd.engine.client import EngineClient, OutputStream
 from llmd.engine.engine import Engine
 from llmd.engine.loading import LoadedModel
 from llmd.engine.thread import MAX_CRASHES
-from llmd.errors import EngineFailed, InvalidModelFile
+from llmd.errors import EngineFailed, InvalidModelFile, QueueFull
 
 TIMINGS = Timings(num_cached=0, num_prompt=1, prompt_ms=1.0, num_generated=1, generated_ms=1.0)
 
 Work = Callable[[EngineClient], Coroutine[Any, Any, None]]
 
 
-def with_client(work: Work, runner: FakeRunner | None = None) -> None:
-    """Run `work` with a loaded engine, which is closed after it."""
+def with_client(work: Work, runner: FakeRunner | None = None, *, max_queue: int = 256) -> None:
+    """Run `work` with a loaded engine of four sequences, which is closed after it."""
     runner = runner or FakeRunner(256)
 
     def build() -> tuple[Engine, LoadedModel]:
         return fake_engine(runner, context_size=runner.num_cells), fake_model(runner.num_cells)
 
     async def main() -> None:
-        client = EngineClient(build)
+        client = EngineClient(build, max_queue=max_queue)
         await client.start()
         try:
             await asyncio.wait_for(work(client), 30)
@@ -102,6 +103,65 @@ def test_each_sequence_is_merged_by_itself() -> None:
     stream.put(output(0, "", FinishReason.STOP))
     assert stream.put(output(1, "D", FinishReason.LENGTH))
     assert [(each.index, each.text) for each in read(stream)] == [(0, "abc"), (1, "ABCD")]
+
+
+def test_merging_keeps_the_latest_progress() -> None:
+    stream = detached(1)
+    early, late = (
+        PromptProgress(num_total=9, num_cached=1, num_processed=done, elapsed_ms=1.0)
+        for done in (5, 9)
+    )
+    for progress in (early, late, None):
+        stream.put(replace(output(0, "a"), progress=progress))
+    stream.put(output(0, "", FinishReason.STOP))
+    (merged,) = read(stream)
+    assert (merged.progress, merged.text) == (late, "aaa")
+
+
+def test_a_request_beyond_the_queue_is_refused_and_leaves_no_trace() -> None:
+    async def work(client: EngineClient) -> None:
+        streams = [
+            client.submit(fake_request(str(index), "x", max_tokens=None)) for index in range(6)
+        ]
+        with pytest.raises(QueueFull):
+            client.submit(fake_request("late", "x"))
+        assert client.num_unfinished == 6
+        streams[0].abort()
+        late = client.submit(fake_request("late", "hello", priority=1))
+        for stream in streams:
+            stream.abort()
+        assert await text_of(late) == continuation("hello", 8)
+        assert client.num_unfinished == 0
+
+    with_client(work, HeldRunner(ENDLESS, next_token), max_queue=2)
+
+
+def test_sequences_that_are_over_make_room_one_by_one() -> None:
+    async def work(client: EngineClient) -> None:
+        running = client.submit(fake_request("a", "x", "y", num_choices=2, max_tokens=None))
+        with pytest.raises(QueueFull):
+            client.submit(fake_request("b", "x"))
+        running.put(replace(output(3, ""), finish_reason=FinishReason.STOP))
+        client.submit(fake_request("c", "x")).abort()
+        with pytest.raises(QueueFull):
+            client.submit(fake_request("d", "x", num_choices=2))
+        running.abort()
+
+    with_client(work, HeldRunner(ENDLESS), max_queue=0)
+
+
+def test_who_is_refused_is_told_how_long_requests_took() -> None:
+    async def work(client: EngineClient) -> None:
+        first = client.submit(fake_request("first", "x"))
+        first.submitted_at -= 30  # as if it had come half a minute ago
+        await text_of(first)
+        endless = client.submit(fake_request("endless", "x", num_choices=4, max_tokens=None))
+        with pytest.raises(QueueFull) as raised:
+            client.submit(fake_request("late", "x"))
+        assert 30 <= raised.value.retry_after <= 60
+        endless.abort()
+
+    with_client(work, HeldRunner(ENDLESS), max_queue=0)
 
 
 def test_an_aborted_request_is_forgotten_and_may_be_aborted_again() -> None:
@@ -183,7 +243,7 @@ def test_a_load_that_fails_raises_its_own_error_and_can_be_closed() -> None:
         raise error
 
     async def main() -> None:
-        client = EngineClient(build)
+        client = EngineClient(build, max_queue=256)
         with pytest.raises(InvalidModelFile) as raised:
             await client.start()
         assert raised.value is error is client.error
@@ -198,7 +258,7 @@ def test_a_load_that_crashes_is_an_engine_failure() -> None:
 
     async def main() -> None:
         with pytest.raises(EngineFailed, match=r"by zero.*log"):
-            await EngineClient(build).start()
+            await EngineClient(build, max_queue=256).start()
 
     asyncio.run(main())
 
@@ -211,7 +271,7 @@ def test_cancelling_who_waits_for_the_load_does_not_stop_it() -> None:
         return fake_engine(FakeRunner(64)), fake_model(64)
 
     async def main() -> None:
-        client = EngineClient(build)
+        client = EngineClient(build, max_queue=256)
         waiting = asyncio.ensure_future(client.start())
         await asyncio.sleep(0)
         waiting.cancel()

@@ -2,8 +2,19 @@ from __future__ import annotations
 
 from collections import defaultdict
 
+import numpy as np
 import pytest
-from fakes import END, FakeRunner, continuation, fake_engine, fake_request, next_token
+from fakes import (
+    ATTENTION,
+    END,
+    HYBRID,
+    VOCABULARY_SIZE,
+    FakeRunner,
+    continuation,
+    fake_engine,
+    fake_request,
+    next_token,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -163,16 +174,16 @@ def test_an_abort_takes_effect_before_the_next_step(num_steps: int) -> None:
     assert done.texts["stays", 0] == continuation("stay", 12)
 
 
-def test_an_aborted_sequence_leaves_no_cells_behind() -> None:
+def test_the_cells_of_an_aborted_sequence_are_idle_and_go_when_they_are_needed() -> None:
     runner = FakeRunner(64)
     engine = fake_engine(runner)
     engine.add(fake_request("a", "x" * 30))
     engine.step()
     engine.abort("a")
-    engine.add(fake_request("b", "y"))
-    engine.step()
-    assert runner.num_used == 1
-    assert engine.stats().num_free_cells == 63
+    assert runner.num_used == engine.stats().num_idle_cells
+    engine.add(fake_request("b", "y" * 60, max_tokens=2))
+    done = run(engine)
+    assert done.texts["b", 0] == continuation("y" * 60, 2)
 
 
 def test_aborting_an_unknown_request_is_ignored() -> None:
@@ -204,9 +215,8 @@ def test_a_sequence_for_which_not_one_token_finds_room_fails_alone() -> None:
 
 @pytest.mark.parametrize("is_recurrent", [False, True])
 def test_a_failing_decode_fails_only_the_sequence_that_causes_it(is_recurrent: bool) -> None:
-    runner = FakeRunner(256)
+    runner = FakeRunner(256, memory=HYBRID if is_recurrent else ATTENTION)
     runner.poison = ord("!")
-    runner.is_recurrent = is_recurrent
     engine = fake_engine(runner, max_step_tokens=6)
     engine.add(fake_request("good", "a good prompt"))
     engine.add(fake_request("bad", "a bad! prompt"))
@@ -229,7 +239,8 @@ def test_an_engine_that_computes_nothing_any_more_says_so() -> None:
 
 def test_logits_that_are_no_numbers_fail_their_sequence_with_an_error() -> None:
     runner = FakeRunner(64)
-    runner._row = lambda memory: FakeRunner._row(runner, memory) * float("nan")  # type: ignore[method-assign]
+    nothing = np.full(VOCABULARY_SIZE, np.nan, dtype=np.float32)
+    runner._row = lambda tokens: nothing  # type: ignore[method-assign]
     engine = fake_engine(runner)
     engine.add(fake_request("a", "x"))
     done = run(engine)
@@ -313,4 +324,59 @@ def test_any_load_ends_with_every_output_as_if_alone(
     for i, (_, max_tokens, *_rest) in enumerate(plan):
         if str(i) not in gone:
             assert done.texts[str(i), 0] == continuation(prompts[str(i)], max_tokens)
-    assert engine.stats().num_free_cells == num_cells
+    stats = engine.stats()
+    assert stats.num_free_cells + stats.num_idle_cells == num_cells
+    assert runner.num_used == stats.num_idle_cells
+
+
+def test_tenants_share_the_prompt_tokens_of_a_step() -> None:
+    runner = FakeRunner(512)
+    engine = fake_engine(runner, context_size=128, max_step_tokens=16)
+    engine.add(fake_request("a", "a" * 100, tenant="one"))
+    engine.add(fake_request("b", "b" * 100, tenant="one"))
+    engine.add(fake_request("c", "c" * 20, tenant="two"))
+    engine.step()
+    assert {i.sequence.request.id: i.num_tokens for i in runner.batches[0]} == {"a": 8, "c": 8}
+
+
+def test_a_higher_priority_is_admitted_first() -> None:
+    engine = fake_engine(FakeRunner(512), num_sequences=1, num_keepers=0)
+    for id, priority in (("runs", 0), ("low", 0), ("high", 1)):
+        engine.add(fake_request(id, f"prompt {id}", priority=priority))
+        engine.step()
+    order = []
+    while not engine.is_idle:
+        order += [o.request_id for o in engine.step() if o.finish_reason is not None]
+    assert order == ["runs", "high", "low"]
+
+
+def test_a_deterministic_sequence_has_its_own_steps_in_chunks_of_one_size() -> None:
+    runner = FakeRunner(1024)
+    engine = fake_engine(runner, context_size=512, max_step_tokens=512)
+    engine.add(fake_request("chatter", "hi", max_tokens=30))
+    engine.step()
+    engine.add(fake_request("exact", "x" * 300, max_tokens=3, deterministic=True))
+    done = run(engine)
+    assert done.texts["exact", 0] == continuation("x" * 300, 3)
+    sizes = []
+    for batch in runner.batches:
+        ids = {item.sequence.request.id for item in batch}
+        assert ids in ({"chatter"}, {"exact"})
+        if ids == {"exact"}:
+            sizes.append(batch[0].num_tokens)
+    assert sizes == [128, 128, 44, 1, 1]
+
+
+def test_progress_is_told_from_what_was_cached_to_the_whole_prompt() -> None:
+    engine = fake_engine(FakeRunner(512), context_size=128, max_step_tokens=16)
+    engine.add(fake_request("a", "x" * 40, max_tokens=1))
+    run(engine)
+    engine.add(fake_request("b", "x" * 20 + "y" * 30, max_tokens=3, return_progress=True))
+    begun: list[Output] = []
+    outputs: list[Output] = []
+    while not engine.is_idle:
+        outputs += engine.step(begun.extend)
+    (first,) = begun
+    told = [each.progress for each in (first, *outputs) if each.progress is not None]
+    assert [each.num_processed for each in told] == [20, 36, 50]
+    assert {(each.num_total, each.num_cached) for each in told} == {(50, 20)}

@@ -11,7 +11,7 @@ from zoo.llama import write_llama
 
 from llmd.config.memory import AvailableMemory
 from llmd.config.settings import ModelSettings, SamplingDefaults
-from llmd.engine import loading
+from llmd.engine import loading, plan
 from llmd.engine.loading import LoadedModel, load_engine, sampling_defaults
 from llmd.errors import InvalidModelFile, NotEnoughMemory
 
@@ -26,7 +26,8 @@ def set_memory(monkeypatch: pytest.MonkeyPatch) -> SetMemory:
 
     def set_to(num_bytes: int) -> None:
         found = AvailableMemory(num_bytes, "as the test says")
-        monkeypatch.setattr(loading, "available_memory", lambda: found)
+        for module in (loading, plan):
+            monkeypatch.setattr(module, "available_memory", lambda: found)
 
     return set_to
 

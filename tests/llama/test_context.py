@@ -1,24 +1,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
+from contexts import assert_close, context_of, ids, row, rows
 
 from llmd.errors import NotEnoughMemory
 from llmd.llama.batch import LlamaBatch
-from llmd.llama.context import ContextParams, DecodeStatus, LlamaContext, Row
+from llmd.llama.context import DecodeStatus
 from llmd.llama.model import LlamaModel
 
 pytestmark = pytest.mark.gguf
-
-TOLERANCE = 1e-2
-"""Logits reach 12, and another shape of batch sums in another order: 1e-3 in the worst case. Other
-tokens in the memory change them by more than 0.1."""
 
 
 @pytest.fixture(scope="module", params=["llama", "gemma3", "mamba", "lfm2"])
@@ -33,41 +27,6 @@ def llama(llama_path: Path) -> Iterator[LlamaModel]:
     model = LlamaModel(llama_path)
     yield model
     model.free()
-
-
-@contextmanager
-def context_of(model: LlamaModel, **fields: Any) -> Iterator[LlamaContext]:
-    values: dict[str, Any] = {
-        "num_cells": 512, "num_sequences": 4, "max_rows": 64, "batch_size": 256, "ubatch_size": 64,
-        "num_threads": 1, "num_threads_batch": 1, "flash_attention": "off",
-        "cache_type_k": "f32", "cache_type_v": "f32",
-    }  # fmt: skip
-    context = LlamaContext(model, ContextParams(**(values | fields)))
-    try:
-        yield context
-    finally:
-        context.free()
-
-
-def ids(model: LlamaModel, text: str) -> list[int]:
-    return model.tokenizer.encode(text, add_special=True, parse_special=True)
-
-
-def rows(context: LlamaContext, *items: tuple[int, int, list[int]]) -> list[NDArray[np.float32]]:
-    """Decode (sequence, start, tokens) together; the last row of each."""
-    batch = LlamaBatch(256)
-    for sequence_id, start, tokens in items:
-        batch.add(sequence_id, start, tokens, 1)
-    assert context.decode(batch, len(items)) is DecodeStatus.OK
-    return [context.row(index).copy() for index in range(len(items))]
-
-
-def row(context: LlamaContext, sequence_id: int, start: int, tokens: list[int]) -> Row:
-    return rows(context, (sequence_id, start, tokens))[0]
-
-
-def assert_close(first: Row, second: Row) -> None:
-    np.testing.assert_allclose(first, second, atol=TOLERANCE)
 
 
 def test_sequences_in_one_batch_do_not_see_each_other(model: LlamaModel) -> None:
@@ -128,27 +87,6 @@ def test_recurrent_memory_can_only_be_dropped_whole(zoo: dict[str, Path]) -> Non
         model.free()
 
 
-def test_a_saved_sequence_goes_on_in_another_place(model: LlamaModel) -> None:
-    tokens, more = ids(model, "the water is hot"), ids(model, "and")
-    with context_of(model) as context:
-        row(context, 0, 0, tokens)
-        state = context.save(0)
-        expected = row(context, 0, len(tokens), more)
-        assert context.restore(2, state)
-        assert_close(row(context, 2, len(tokens), more), expected)
-    with context_of(model) as other:
-        assert other.restore(1, state)
-        assert_close(row(other, 1, len(tokens), more), expected)
-
-
-def test_a_state_that_does_not_fit_is_refused(llama: LlamaModel) -> None:
-    with context_of(llama) as context:
-        row(context, 0, 0, ids(llama, "the water"))
-        state = context.save(0)
-    with context_of(llama, cache_type_k="f16") as other:
-        assert not other.restore(0, state)
-
-
 def test_clear_forgets_every_sequence(model: LlamaModel) -> None:
     tokens = ids(model, "the water is hot")
     with context_of(model) as context:
@@ -186,6 +124,11 @@ def test_a_hole_in_the_positions_fails_and_the_context_goes_on(llama: LlamaModel
 def test_cells_are_rounded_up(llama: LlamaModel) -> None:
     with context_of(llama, num_cells=300) as context:
         assert context.num_cells == 512
+
+
+def test_there_may_be_more_sequences_than_rows(llama: LlamaModel) -> None:
+    with context_of(llama, num_sequences=80, max_rows=4) as context:
+        assert len(rows(context, (79, 0, ids(llama, "the water")))) == 1
 
 
 def test_a_context_that_cannot_be_made_is_refused_with_reason_and_cure(llama: LlamaModel) -> None:

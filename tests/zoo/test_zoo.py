@@ -14,6 +14,7 @@ from zoo.gemma3 import write_gemma3
 from zoo.lfm2 import write_lfm2
 from zoo.llama import write_bytes_llama, write_llama, write_scripted_llama
 from zoo.mamba import write_mamba
+from zoo.qwen35 import write_qwen35
 from zoo.vocabulary import bpe_vocabulary, spm_vocabulary
 
 pytestmark = pytest.mark.gguf
@@ -71,7 +72,8 @@ def generate(model: llama_cpp.llama_model_p, prompt: bytes, num_tokens: int) -> 
 
 
 @pytest.mark.parametrize(
-    "write", [write_llama, write_bytes_llama, write_gemma3, write_mamba, write_lfm2]
+    "write",
+    [write_llama, write_bytes_llama, write_gemma3, write_mamba, write_lfm2, write_qwen35],
 )
 def test_every_model_loads_and_generates(write: Callable[[Path], Path], tmp_path: Path) -> None:
     with loaded(write(tmp_path / "model.gguf")) as model:
