@@ -9,6 +9,7 @@ from enum import Enum
 from pathlib import Path
 
 from llmd.chat.default_template import DEFAULT_TEMPLATE
+from llmd.chat.layout import LayoutFinder
 from llmd.chat.normalizer import MessageNormalizer
 from llmd.chat.template import ChatTemplate
 from llmd.config.settings import ModelSettings
@@ -18,6 +19,9 @@ from llmd.engine.loading import LoadedModel, load_engine
 from llmd.errors import ConfigError, Draining, LlmdError, ModelLoading
 
 logger = logging.getLogger("llmd.registry")
+
+
+SHUTTING_DOWN = "llmd is shutting down. Try again when it is back."
 
 
 class ModelState(Enum):
@@ -45,26 +49,34 @@ class ModelInstance:
         self._model: LoadedModel | None = None
         self._template: ChatTemplate | None = None
         self._normalizer: MessageNormalizer | None = None
+        self._layout_finder: LayoutFinder | None = None
         self._settled = asyncio.Event()
         self._error: LlmdError | None = None
 
     async def load(self) -> LoadedModel:
-        """Load the model and set its chat template up; called once. Raises ModelLoadError, or
-        ConfigError for a bad --chat-template.
+        """Load the model and set its chat template up; called once. Raises ModelLoadError,
+        ConfigError for a bad --chat-template, or Draining where it is closed meanwhile.
         """
         assert self.state is ModelState.UNLOADED
         self.state = ModelState.LOADING
-        self._client = EngineClient(self._build)
+        self._client = EngineClient(self._build, max_queue=self._settings.max_queue)
         try:
             self._model = await self._client.start()
-            self._template = await asyncio.to_thread(self._make_template, self._model)
+            self._check_open()
+            tokenizer = self._model.tokenizer
+            # Asked for here: a close frees the vocabulary, also under a thread that reads it.
+            ends = tokenizer.bos_text, tokenizer.eos_text
+            self._template = await asyncio.to_thread(self._make_template, self._model, *ends)
             self._normalizer = await asyncio.to_thread(MessageNormalizer, self._template)
+            self._layout_finder = LayoutFinder(self._template, self._normalizer)
+            self._check_open()
         except LlmdError as error:
             self._error = error
-            self.state = ModelState.FAILED
+            if self.state is ModelState.LOADING:
+                self.state = ModelState.FAILED
             raise
         except asyncio.CancelledError:
-            self._error = Draining("llmd is shutting down. Try again when it is back.")
+            self._error = Draining(SHUTTING_DOWN)
             raise
         else:
             self.state = ModelState.READY
@@ -110,11 +122,21 @@ class ModelInstance:
         assert self._normalizer is not None
         return self._normalizer
 
+    @property
+    def layout_finder(self) -> LayoutFinder:
+        assert self._layout_finder is not None
+        return self._layout_finder
+
     async def close(self) -> None:
         """Abort what runs and free the model. Idempotent."""
         if self._client is not None and self.state is not ModelState.CLOSED:
             self.state = ModelState.CLOSED
             await self._client.close()
+
+    def _check_open(self) -> None:
+        # A small model may be loaded before it is asked whether to go on.
+        if self.state is ModelState.CLOSED:
+            raise Draining(SHUTTING_DOWN)
 
     def _build(self) -> tuple[Engine, LoadedModel]:
         return load_engine(self._path, self._settings, self._note_progress)
@@ -123,7 +145,7 @@ class ModelInstance:
         self.load_progress = share
         return self.state is ModelState.LOADING
 
-    def _make_template(self, model: LoadedModel) -> ChatTemplate:
+    def _make_template(self, model: LoadedModel, bos_token: str, eos_token: str) -> ChatTemplate:
         source = self._read_template_file() or model.chat_template
         if source is None:
             logger.warning("the model has no chat template; ChatML is used (--chat-template FILE)")
@@ -133,8 +155,8 @@ class ModelInstance:
         markers = {text for text in tokenizer.marker_texts if text in source}
         return ChatTemplate(
             source,
-            bos_token=tokenizer.bos_text,
-            eos_token=tokenizer.eos_text,
+            bos_token=bos_token,
+            eos_token=eos_token,
             control_tokens=tokenizer.control_texts,
             marker_tokens=markers,
         )

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
+from hashlib import blake2b
 from typing import Any
 
-from llmd.core.event import Event, Finished, PromptEcho, TextDelta
-from llmd.core.output import Output, TokenLogprob
-from llmd.core.request import GenerateRequest, TextPrompt
+from llmd.core.event import Event, Finished, PromptAdvanced, PromptEcho, TextDelta
+from llmd.core.output import Output, PromptProgress, TokenLogprob
+from llmd.core.request import ChatPrompt, GenerateRequest, TextPrompt
 from llmd.core.sampling import SamplingParams
 from llmd.engine.request import Request
 from llmd.errors import InvalidRequest
@@ -32,6 +34,8 @@ class Generation:
         self.id = engine_request.id
         self.model_name = instance.name
         self.fingerprint = instance.model.fingerprint
+        self.num_choices = request.num_choices
+        """Of each prompt; `num_prompt_tokens` has one entry for each prompt."""
         self.num_prompt_tokens = tuple(len(prompt.token_ids) for prompt in prompts)
         self.repairs = tuple(dict.fromkeys(r for prompt in prompts for r in prompt.repairs))
         """What was changed in the messages so that the model's template takes them."""
@@ -40,15 +44,31 @@ class Generation:
         self._request = request
         self._outputs = instance.client.submit(engine_request)
 
+    @property
+    def num_sequences(self) -> int:
+        return len(self._prompts) * self.num_choices
+
+    def is_first_choice(self, index: int) -> bool:
+        """Whether sequence `index` is the first to continue its prompt."""
+        return index % self.num_choices == 0
+
     async def events(self) -> AsyncIterator[Event]:
         """Raises EngineFailed when the engine ends before the generation does."""
         request = self._request
+        begun: set[int] = set()
         if request.echo and request.top_logprobs is None:
-            for index in range(len(self._prompts) * request.num_choices):
+            for index in range(self.num_sequences):
                 yield self._echo(index, ())
         async for output in self._outputs:
             if output.prompt_logprobs:
                 yield self._echo(output.index, output.prompt_logprobs)
+            if output.progress is not None:
+                if output.index not in begun:
+                    # The engine's first one may have been merged away, and clients count on it.
+                    begun.add(output.index)
+                    yield PromptAdvanced(output.index, _before(output.progress))
+                if output.progress.num_processed > output.progress.num_cached:
+                    yield PromptAdvanced(output.index, output.progress)
             if output.text or output.logprobs:
                 yield TextDelta(
                     output.index,
@@ -64,7 +84,7 @@ class Generation:
         self._outputs.abort()
 
     def _echo(self, index: int, logprobs: tuple[TokenLogprob | None, ...]) -> PromptEcho:
-        number = index // self._request.num_choices
+        number = index // self.num_choices
         token_ids = self._prompts[number].token_ids
         prompt = self._request.prompts[number]
         if token_ids[0] == self._tokenizer.bos_id and self._tokenizer.adds_bos:
@@ -84,6 +104,8 @@ class Generation:
             timings=output.timings,
             stop_text=output.stop_text,
             error=output.error,
+            # The others of a prompt found what the first one computed.
+            cache_report=output.cache_report if self.is_first_choice(output.index) else None,
         )
 
 
@@ -92,7 +114,19 @@ async def start_generation(registry: ModelRegistry, request: GenerateRequest) ->
     a client can have got wrong is raised here, before any byte of the answer.
     """
     instance = await registry.lease(request.model)
-    prompts = [await encode(instance, prompt) for prompt in request.prompts]
+    # Asked once more on submit; asked here, a busy daemon spends no time on prompts it cannot take.
+    instance.client.check_room(len(request.prompts) * request.num_choices)
+    is_kept = request.cache_prompt and not request.deterministic
+    prompts = [
+        await encode(
+            instance,
+            prompt,
+            is_kept=is_kept,
+            cache_report=request.cache_report,
+        )
+        for prompt in request.prompts
+    ]
+    layouts = tuple(prompt.layout for prompt in prompts if prompt.layout is not None)
     sampling = _sampling(instance, request.sampling)
     engine_request = Request(
         id=secrets.token_hex(12),
@@ -105,8 +139,30 @@ async def start_generation(registry: ModelRegistry, request: GenerateRequest) ->
         top_logprobs=request.top_logprobs,
         prompt_logprobs=request.echo and request.top_logprobs is not None,
         timings_per_token=request.timings_per_token,
+        layouts=layouts if len(layouts) == len(prompts) else (),
+        scope=_scope(instance, request),
+        tenant=request.tenant,
+        priority=request.priority,
+        cache_prompt=request.cache_prompt,
+        deterministic=request.deterministic,
+        return_progress=request.return_progress,
+        cache_report=request.cache_report,
     )
     return Generation(instance, request, tuple(prompts), engine_request)
+
+
+def _before(progress: PromptProgress) -> PromptProgress:
+    """As it was before anything was computed."""
+    return replace(progress, num_processed=progress.num_cached, elapsed_ms=0.0)
+
+
+def _scope(instance: ModelInstance, request: GenerateRequest) -> str:
+    """Whose computed prefixes a request may share: those of its tenant, and for a chat those that
+    the same template wrote. A name of fixed length, fit for a file.
+    """
+    is_chat = any(isinstance(prompt, ChatPrompt) for prompt in request.prompts)
+    template = instance.template.source if is_chat else ""
+    return blake2b(repr((request.tenant, template)).encode(), digest_size=16).hexdigest()
 
 
 def _sampling(instance: ModelInstance, overrides: Mapping[str, Any]) -> SamplingParams:

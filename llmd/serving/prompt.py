@@ -3,33 +3,58 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from dataclasses import dataclass
 from typing import assert_never
 
+from llmd.chat.layout import RenderedConversation
 from llmd.core.request import ChatPrompt, InfillPrompt, Prompt, TextPrompt, TokenPrompt
+from llmd.engine.request import PromptLayout
 from llmd.errors import ContextLengthExceeded, InvalidRequest, Unsupported
 from llmd.registry.instance import ModelInstance
+from llmd.serving.layout import locate
 
 LONG_TEXT = 20_000
 """Characters from which on text is rendered and tokenized beside the event loop, not on it."""
 
+TOOL_CHARACTERS = 800
+"""What the definition of a tool comes to, roughly."""
+
+# Where a debug log of misses is wanted, reports are made for all.
+_cache_logger = logging.getLogger("llmd.cache")
+
 
 @dataclass(frozen=True, slots=True)
 class EncodedPrompt:
-    """Token ids, and what had to be changed in the messages to please the template."""
+    """Token ids, and what had to be changed in the messages to please the template. `layout` is
+    known of a chat where it was asked for.
+    """
 
     token_ids: tuple[int, ...]
     repairs: tuple[str, ...] = ()
+    layout: PromptLayout | None = None
 
 
-async def encode(instance: ModelInstance, prompt: Prompt) -> EncodedPrompt:
+async def encode(
+    instance: ModelInstance,
+    prompt: Prompt,
+    *,
+    is_kept: bool = False,
+    cache_report: bool = False,
+) -> EncodedPrompt:
     """Render and tokenize a prompt. Raises InvalidRequest, TemplateFailed or, for a prompt that
     leaves no room for a single token, ContextLengthExceeded.
+
+    A chat's layout is found where what is computed `is_kept` for others, who are likely to begin
+    as far as one of its messages ends, and for a report on what the cache did, which also wants to
+    know where the tools are.
     """
+    with_tools = cache_report or _cache_logger.isEnabledFor(logging.DEBUG)
+    wishes = _LayoutWishes(message_ends=is_kept or with_tools, tools=with_tools)
     if _num_characters(prompt) > LONG_TEXT:
-        encoded = await asyncio.to_thread(_encode, instance, prompt)
+        encoded = await asyncio.to_thread(_encode, instance, prompt, wishes)
     else:
-        encoded = _encode(instance, prompt)
+        encoded = _encode(instance, prompt, wishes)
     context_size = instance.model.context_size
     if len(encoded.token_ids) >= context_size:
         param = "messages" if isinstance(prompt, ChatPrompt) else "prompt"
@@ -37,10 +62,16 @@ async def encode(instance: ModelInstance, prompt: Prompt) -> EncodedPrompt:
     return encoded
 
 
-def _encode(instance: ModelInstance, prompt: Prompt) -> EncodedPrompt:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _LayoutWishes:
+    message_ends: bool
+    tools: bool
+
+
+def _encode(instance: ModelInstance, prompt: Prompt, wishes: _LayoutWishes) -> EncodedPrompt:
     match prompt:
         case ChatPrompt():
-            return _encode_chat(instance, prompt)
+            return _encode_chat(instance, prompt, wishes)
         case TextPrompt(text=text):
             return EncodedPrompt(_encode_text(instance, text))
         case TokenPrompt(token_ids=token_ids):
@@ -51,25 +82,45 @@ def _encode(instance: ModelInstance, prompt: Prompt) -> EncodedPrompt:
             assert_never(prompt)
 
 
-def _encode_chat(instance: ModelInstance, prompt: ChatPrompt) -> EncodedPrompt:
+def _encode_chat(
+    instance: ModelInstance, prompt: ChatPrompt, wishes: _LayoutWishes
+) -> EncodedPrompt:
     fitted = instance.normalizer.normalize(prompt.messages, prompt.tools)
     last = fitted.messages[-1] if fitted.messages else None
+    # A last message of the assistant's is the beginning of its answer (prefill).
+    continues_answer = last is not None and last.role == "assistant" and not last.tool_calls
     rendered = instance.template.render(
         fitted.messages,
         fitted.tools,
         prompt.template_kwargs,
-        # A last message of the assistant's is the beginning of its answer (prefill).
-        continue_final_message=last is not None
-        and last.role == "assistant"
-        and not last.tool_calls,
+        continue_final_message=continues_answer,
     )
-    token_ids = instance.model.tokenizer.encode_pieces(rendered.pieces)
+    tokenizer = instance.model.tokenizer
+    token_ids = tokenizer.encode_pieces(rendered.pieces)
     if not token_ids:
         raise InvalidRequest(
             "the chat template makes an empty prompt of these messages. Send some text.",
             param="messages",
         )
-    return EncodedPrompt(tuple(token_ids), fitted.changes)
+    layout = None
+    if wishes.message_ends and len(token_ids) < instance.model.context_size:
+        conversation = RenderedConversation(
+            text=rendered.text,
+            sent=prompt.messages,
+            fitted=fitted.messages,
+            tools=fitted.tools,
+            template_kwargs=prompt.template_kwargs,
+            continues_answer=continues_answer,
+        )
+        layout = locate(
+            instance.layout_finder,
+            tokenizer,
+            conversation,
+            rendered.pieces,
+            token_ids,
+            with_tools=wishes.tools,
+        )
+    return EncodedPrompt(tuple(token_ids), fitted.changes, layout)
 
 
 def _encode_text(instance: ModelInstance, text: str) -> tuple[int, ...]:
@@ -117,8 +168,9 @@ def _check_ids(instance: ModelInstance, token_ids: tuple[int, ...]) -> tuple[int
 
 def _num_characters(prompt: Prompt) -> int:
     match prompt:
-        case ChatPrompt(messages=messages):
-            return sum(len(message.content or "") for message in messages)
+        case ChatPrompt(messages=messages, tools=tools):
+            texts = (text for m in messages for text in (m.content, m.reasoning))
+            return sum(len(text or "") for text in texts) + TOOL_CHARACTERS * len(tools)
         case TextPrompt(text=text):
             return len(text)
         case InfillPrompt(prefix=prefix, suffix=suffix):

@@ -170,6 +170,24 @@ def test_closing_frees_the_model_and_may_be_repeated() -> None:
     run(work)
 
 
+def test_a_load_that_ends_after_the_close_makes_nothing_ready() -> None:
+    async def work() -> None:
+        only = instance(may_load=False)
+        registry = ModelRegistry([only])
+        loading = asyncio.ensure_future(only.load())
+        await asyncio.sleep(0)
+        closing = asyncio.ensure_future(registry.close())
+        await asyncio.sleep(0)
+        only.may_load.set()
+        await closing
+        with pytest.raises(Draining):
+            await loading
+        assert (only.state, registry.is_ready) == (ModelState.CLOSED, False)
+        assert only.runner.is_closed
+
+    run(work)
+
+
 @pytest.mark.gguf
 def test_closing_stops_a_load_at_its_next_progress_report(llama_path: Path) -> None:
     async def work() -> None:

@@ -3,23 +3,31 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from fake_server import FakeInstance, HeldRunner, says
 from fakes import END
 
-from llmd.core.event import Event, Finished, PromptEcho, TextDelta
+from llmd.core.event import Event, Finished, PromptAdvanced, PromptEcho, TextDelta
 from llmd.core.message import Message
-from llmd.core.output import FinishReason
+from llmd.core.output import CacheReport, FinishReason, Output, PromptProgress, Timings
 from llmd.core.request import ChatPrompt, GenerateRequest, InfillPrompt, TextPrompt, TokenPrompt
 from llmd.engine.request import Request
-from llmd.errors import ContextLengthExceeded, EngineFailed, InvalidRequest, Unsupported
+from llmd.errors import (
+    ContextLengthExceeded,
+    EngineFailed,
+    InvalidRequest,
+    QueueFull,
+    Unsupported,
+)
 from llmd.registry.registry import ModelRegistry
 from llmd.serving.generation import Generation, start_generation
 from llmd.serving.prompt import LONG_TEXT
 
 HELLO = TextPrompt(text="hello")
+CHAT = ChatPrompt(messages=(Message(role="user", content="hi"),))
 CONTEXT_SIZE = 256
 
 Start = Callable[..., Coroutine[Any, Any, Generation]]
@@ -235,6 +243,158 @@ def test_a_seed_is_the_requests_own_or_a_fresh_one() -> None:
         assert len(seeds) == 5
 
     with_model(work)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("tenant", "somebody"),
+        ("priority", 7),
+        ("cache_prompt", False),
+        ("deterministic", True),
+        ("return_progress", True),
+        ("cache_report", True),
+    ],
+)
+def test_what_the_engine_must_know_reaches_it(field: str, value: Any) -> None:
+    async def work(instance: FakeInstance, start: Start) -> None:
+        assert getattr(await submitted(instance, start), field) != value
+        assert getattr(await submitted(instance, start, **{field: value}), field) == value
+
+    with_model(work)
+
+
+def test_a_scope_is_one_tenants_and_one_templates() -> None:
+    async def work(instance: FakeInstance, start: Start) -> None:
+        async def scope(prompt: Any, **fields: Any) -> str:
+            return (await submitted(instance, start, prompt, **fields)).scope
+
+        chat = await scope(CHAT)
+        other_chat = ChatPrompt(messages=(Message(role="user", content="bye"),))
+        assert chat == await scope(other_chat, priority=1, max_tokens=2)
+        scopes = [chat, await scope(HELLO), await scope(CHAT, tenant="a"),
+                  await scope(HELLO, tenant="a"), await scope(CHAT, tenant="b")]  # fmt: skip
+        instance.template.source += " "
+        scopes.append(await scope(CHAT))
+        assert len(set(scopes)) == len(scopes)
+        assert scopes[1] == await scope(TokenPrompt(token_ids=(1,)))
+        assert all(len(each) == 32 and each.isalnum() for each in scopes)
+
+    with_model(work)
+
+
+def test_a_layout_goes_with_every_prompt_or_with_none() -> None:
+    async def work(instance: FakeInstance, start: Start) -> None:
+        chat = await submitted(instance, start, CHAT, CHAT, cache_report=True)
+        assert len(chat.layouts) == 2 and chat.layouts[0].message_ends
+        mixed = await submitted(instance, start, CHAT, HELLO, cache_report=True)
+        assert mixed.layouts == ()
+
+    with_model(work)
+
+
+@pytest.mark.parametrize(
+    ("fields", "has_layout"),
+    [
+        ({}, True),
+        ({"cache_prompt": False}, False),
+        ({"deterministic": True}, False),
+        ({"cache_prompt": False, "cache_report": True}, True),
+    ],
+)
+def test_a_layout_is_found_only_for_what_uses_it(fields: dict[str, Any], has_layout: bool) -> None:
+    async def work(instance: FakeInstance, start: Start) -> None:
+        assert bool((await submitted(instance, start, CHAT, **fields)).layouts) is has_layout
+
+    with_model(work)
+
+
+def test_progress_comes_before_the_text_it_came_with() -> None:
+    async def work(instance: FakeInstance, start: Start) -> None:
+        instance.runner.hold_next()
+        generation = await start()
+        generation._outputs.put(_output(progress=_progress(2)))
+        found = generation.events()
+        first = await anext(found)
+        generation._outputs.put(_output(progress=_progress(5), text="a"))
+        assert [first, await anext(found), await anext(found)] == [
+            PromptAdvanced(0, replace(_progress(2), elapsed_ms=0.0)),
+            PromptAdvanced(0, _progress(5)),
+            TextDelta(0, "a"),
+        ]
+        generation.close()
+        instance.runner.release()
+
+    with_model(work)
+
+
+def test_progress_begins_with_what_is_cached_also_for_who_reads_late() -> None:
+    async def work(instance: FakeInstance, start: Start) -> None:
+        instance.runner.hold_next()
+        generation = await start(num_choices=2)
+        for index in (1, 0):
+            for num_processed in (2, 3, 5):
+                progress = _progress(num_processed)
+                generation._outputs.put(_output(index, progress=progress))
+        found = generation.events()
+        events = [await anext(found) for _ in range(4)]
+        assert [(e.index, e.progress.num_processed) for e in events
+                if isinstance(e, PromptAdvanced)] == [(1, 2), (1, 5), (0, 2), (0, 5)]  # fmt: skip
+        generation.close()
+        instance.runner.release()
+
+    with_model(work)
+
+
+def _progress(num_processed: int) -> PromptProgress:
+    return PromptProgress(
+        num_total=5, num_cached=2, num_processed=num_processed, elapsed_ms=num_processed
+    )
+
+
+def test_the_first_choice_alone_reports_on_the_cache() -> None:
+    report = CacheReport(num_prompt=5, num_cached=4)
+
+    async def work(instance: FakeInstance, start: Start) -> None:
+        instance.runner.hold_next()
+        generation = await start(HELLO, HELLO, num_choices=2)
+        for index in (1, 0, 3, 2):
+            generation._outputs.put(
+                _output(index, finish_reason=FinishReason.STOP, timings=TIMINGS, report=report)
+            )
+        found = [event for event in await events(generation) if isinstance(event, Finished)]
+        assert {event.index: event.cache_report for event in found} == {
+            0: report, 1: None, 2: report, 3: None,
+        }  # fmt: skip
+        generation.close()
+        instance.runner.release()
+
+    with_model(work)
+
+
+TIMINGS = Timings(num_cached=0, num_prompt=5, prompt_ms=1.0, num_generated=1, generated_ms=1.0)
+
+
+def _output(
+    index: int = 0, *, text: str = "", report: CacheReport | None = None, **fields: Any
+) -> Output:
+    return Output(
+        request_id="", index=index, text=text, num_tokens=1, cache_report=report, **fields
+    )
+
+
+def test_an_engine_that_has_enough_to_do_takes_no_more() -> None:
+    async def work(instance: FakeInstance, start: Start) -> None:
+        endless = await start(num_choices=4)
+        # As many as may wait beside the four that run.
+        many = await start(num_choices=instance._settings.max_queue)
+        with pytest.raises(QueueFull):
+            await start()
+        many.close()
+        (await start()).close()
+        endless.close()
+
+    with_model(work, context_size=1 << 16)
 
 
 def test_closing_stops_it_and_may_be_repeated() -> None:
