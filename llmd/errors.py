@@ -9,6 +9,7 @@
     |- RouteNotFound              404  code route_not_found
     |- MethodNotAllowed           405  code method_not_allowed
     |- BodyTooLarge               413  code body_too_large
+    |- QueueFull                  429  code queue_full; sent with Retry-After
     |- ServiceUnavailable         503  sent with Retry-After
     |  |- ModelLoading                 code model_loading
     |  `- Draining                     code draining
@@ -39,7 +40,7 @@ class LlmdError(Exception):
     status: ClassVar[int] = 500
     type: ClassVar[str] = "server_error"
     code: ClassVar[str | None] = None
-    retry_after: ClassVar[int | None] = None
+    retry_after: int | None = None
     """Seconds for the Retry-After header; None sends none."""
 
     def __init__(self, message: str, *, param: str | None = None) -> None:
@@ -114,6 +115,19 @@ class BodyTooLarge(LlmdError):
     status = 413
     type = "invalid_request_error"
     code = "body_too_large"
+
+
+class QueueFull(LlmdError):
+    """As many sequences run and wait as may. `retry_after` is in seconds."""
+
+    status = 429
+    type = "rate_limit_error"
+    code = "queue_full"
+    retry_after: int
+
+    def __init__(self, message: str, *, retry_after: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class ServiceUnavailable(LlmdError):

@@ -61,6 +61,9 @@ class FakeTokenizer(FakeVocabulary):
     def encode_inside(self, text: str, *, parse_special: bool) -> list[int]:
         return list(text.encode())
 
+    def token_text(self, token_id: int) -> str:
+        return self.eos_text if token_id == END else chr(token_id)
+
     def encode_pieces(self, pieces: tuple[str, ...]) -> list[int]:
         return list("".join(pieces).encode())
 
@@ -125,8 +128,18 @@ class Watch:
 class FakeInstance(ModelInstance):
     """A ModelInstance whose engine is a fake; its load waits for `may_load`."""
 
-    def __init__(self, runner: HeldRunner, *, num_sequences: int, error: LlmdError | None) -> None:
-        super().__init__("fake", Path("fake.gguf"), ModelSettings())
+    def __init__(
+        self,
+        runner: HeldRunner,
+        *,
+        num_sequences: int,
+        error: LlmdError | None,
+        max_queue: int | None = None,
+    ) -> None:
+        """`max_queue` is the settings' default where it is left out."""
+        fields = {} if max_queue is None else {"max_queue": max_queue}
+        super().__init__("fake", Path("fake.gguf"), ModelSettings(**fields))
+        self.num_sequences = num_sequences
         self.runner = runner
         self.engine = fake_engine(
             runner, num_sequences=num_sequences, max_step_tokens=16, context_size=runner.num_cells
@@ -163,7 +176,7 @@ class FakeInstance(ModelInstance):
 
         self.engine.add = watched_add  # type: ignore[method-assign]
         self.engine.abort = watched_abort  # type: ignore[method-assign]
-        return self.engine, fake_model(self.runner.num_cells)
+        return self.engine, fake_model(self.runner.num_cells, self.num_sequences)
 
     def _watch_client(self) -> None:
         submit, forget = self.client.submit, self.client.forget
@@ -181,7 +194,7 @@ class FakeInstance(ModelInstance):
         self.client.forget = watched_forget  # type: ignore[method-assign]
 
 
-def fake_model(context_size: int) -> LoadedModel:
+def fake_model(context_size: int, num_sequences: int = 4) -> LoadedModel:
     tokenizer: Any = FakeTokenizer()
     return LoadedModel(
         path=Path("fake.gguf"),
@@ -194,7 +207,7 @@ def fake_model(context_size: int) -> LoadedModel:
         context_size=context_size,
         train_context_length=context_size,
         num_cells=context_size,
-        num_sequences=4,
+        num_sequences=num_sequences,
         num_parameters=1,
         num_bytes=1,
         embedding_length=1,
@@ -223,6 +236,7 @@ def fake_serving(
     *,
     num_cells: int = ENDLESS,
     num_sequences: int = 4,
+    max_queue: int | None = None,
     choose: Callable[[list[int]], int] = letter,
     may_load: bool = True,
     load_error: LlmdError | None = None,
@@ -235,7 +249,9 @@ def fake_serving(
     made = SimpleNamespace()
 
     def make() -> FakeInstance:
-        made.instance = FakeInstance(runner, num_sequences=num_sequences, error=load_error)
+        made.instance = FakeInstance(
+            runner, num_sequences=num_sequences, error=load_error, max_queue=max_queue
+        )
         if may_load:
             made.instance.may_load.set()
         return made.instance  # type: ignore[no-any-return]

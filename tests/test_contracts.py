@@ -60,8 +60,9 @@ def test_every_error_has_the_body_that_sdks_read(error: type[LlmdError]) -> None
     assert {"param", "code"} <= body.keys()
 
 
-def test_a_client_is_told_when_to_come_back_from_a_503() -> None:
-    unavailable = [error for error in ERRORS if error.status == 503]
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_client_is_told_when_to_come_back(status: int) -> None:
+    unavailable = [error for error in ERRORS if error.status == status]
     assert unavailable
     assert all("retry-after" in error_response(make(error)).headers for error in unavailable)
 

@@ -73,7 +73,12 @@ async def handle_disconnect(request: Request, _error: Exception) -> Response:
 
 
 async def handle_crash(_request: Request, error: Exception) -> Response:
+    return error_response(explain_crash(error))
+
+
+def explain_crash(error: BaseException) -> EngineFailed:
+    """Log what llmd itself did wrong; the error that a client gets for it."""
     logger.error("a handler crashed", exc_info=error)
-    return error_response(
-        EngineFailed("llmd crashed on this request. Its log has the details; please report them.")
+    return EngineFailed(
+        "llmd crashed on this request. Its log has the details; please report them."
     )

@@ -12,9 +12,12 @@ import click
 from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
+from llmd.config.byte_size import ByteSize
 from llmd.config.keys import allowed, flag, known_keys
 from llmd.config.load import load
 from llmd.errors import ConfigError
+
+_METAVARS = {int: "N", float: "SECONDS", str: "TEXT", Path: "PATH", ByteSize: "SIZE"}
 
 
 def setting_options() -> Iterator[click.Option]:
@@ -28,7 +31,8 @@ def setting_options() -> Iterator[click.Option]:
         if field.annotation is bool:
             spelling = f"{spelling}/--no-{spelling[2:]}"
         else:
-            attributes |= {"callback": _check(field), "metavar": _metavar(field.annotation)}
+            metavar = "MILLISECONDS" if key[-1].endswith("_ms") else _metavar(field.annotation)
+            attributes |= {"callback": _check(field), "metavar": metavar}
             text += f"  [{field.default}]" if field.default is not None else ""
         yield click.Option([spelling, "__".join(key)], help=text, **attributes)
 
@@ -58,7 +62,7 @@ def _metavar(annotation: Any) -> str:
         return _metavar(members[0])
     if members:
         return "|".join(_metavar(member) for member in members if member is not type(None))
-    return {int: "N", float: "SECONDS", str: "TEXT", Path: "PATH"}[annotation]
+    return _METAVARS[annotation]
 
 
 def _serve(models: tuple[str, ...], config: Path | None, **settings: Any) -> None:

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from llmd.config.byte_size import ByteSize
 from llmd.config.settings import Settings
 
 Key = tuple[str, ...]
@@ -26,6 +27,7 @@ _KINDS: dict[Any, str] = {
     float: "a number",
     str: "a text",
     Path: "a path",
+    ByteSize: "a size such as 512MiB or 2GiB",
 }
 
 

@@ -16,10 +16,13 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    PlainValidator,
     ValidationInfo,
     field_validator,
     model_validator,
 )
+
+from llmd.config.byte_size import ByteSize
 
 CacheType = Literal["f16", "f32", "bf16", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "iq4_nl"]
 FlashAttention = Literal["auto", "on", "off"]
@@ -27,6 +30,8 @@ LogLevel = Literal["error", "warning", "info", "debug"]
 
 # os.path, as Path.expanduser raises where the user is unknown.
 UserPath = Annotated[Path, AfterValidator(lambda path: Path(os.path.expanduser(path)))]
+
+NumBytes = Annotated[ByteSize, PlainValidator(ByteSize.parse)]
 
 MAX_TOKENS = 2**31 - 1
 """llama.cpp counts tokens in 32 bits."""
@@ -187,6 +192,33 @@ class ModelSettings(_Section):
         ge=0,
         le=MAX_TOKENS,
         description="Tokens in the KV pool that all sequences share; 0 chooses from memory.",
+    )
+    max_queue: int = Field(
+        256,
+        ge=0,
+        le=MAX_TOKENS,
+        description="Answers that may wait for their turn, beyond those that run; 0 is none.",
+    )
+    max_itl_ms: float = Field(
+        250,
+        ge=0,
+        le=3_600_000,
+        description="Longest gap that a prompt read beside it may leave in an answer; 0 is any.",
+    )
+    cache_ram: NumBytes = Field(
+        ByteSize(2 * 2**30),
+        description="Host memory for prompts that were computed and are not in use; 0 is none.",
+    )
+    cache_dir: UserPath | None = Field(
+        None, description="Keep computed prompts in this directory too, also over a restart."
+    )
+    cache_disk: NumBytes = Field(
+        ByteSize(10 * 2**30), description="Most that the files in cache_dir may take."
+    )
+    swa_full: bool = Field(
+        True,
+        description="Keep the whole cache of sliding-window layers, so that any beginning of a "
+        "prompt can be reused; off, they take less memory.",
     )
     batch_size: int = Field(
         512, ge=1, le=65536, description="Most tokens in one step, over all sequences."

@@ -26,6 +26,10 @@ from llmd.errors import ConfigError
 
 SYSTEM_FILE = Path("/etc/llmd/llmd.toml")
 
+_PATHS: frozenset[Key] = frozenset(
+    {("server", "uds"), ("model", "chat_template"), ("model", "cache_dir")}
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Setting:
@@ -131,10 +135,10 @@ def _cure(name: str, known: Iterable[str]) -> str:
 
 def _from_directory(key: Key, value: Any, directory: Path) -> Any:
     stand_in = in_model(key)
-    is_file = stand_in in {("server", "uds"), ("model", "chat_template")} or (
+    is_path_key = stand_in in _PATHS or (
         stand_in == ("model", "source") and isinstance(value, str) and is_path(value)
     )
-    if is_file and isinstance(value, str) and not value.startswith("~"):
+    if is_path_key and isinstance(value, str) and not value.startswith("~"):
         return str(directory / value)
     return value
 

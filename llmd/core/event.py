@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from llmd.core.output import FinishReason, Timings, TokenLogprob
+from llmd.core.output import CacheReport, FinishReason, PromptProgress, Timings, TokenLogprob
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,14 @@ class TextDelta:
 
 
 @dataclass(frozen=True, slots=True)
+class PromptAdvanced:
+    """More of choice `index`'s prompt was read; only where the request asked for progress."""
+
+    index: int
+    progress: PromptProgress
+
+
+@dataclass(frozen=True, slots=True)
 class Finished:
     """The end of choice `index`. `error` explains FinishReason.ERROR."""
 
@@ -38,6 +46,7 @@ class Finished:
     timings: Timings
     stop_text: str | None = None
     error: str | None = None
+    cache_report: CacheReport | None = None
 
 
-Event = PromptEcho | TextDelta | Finished
+Event = PromptEcho | PromptAdvanced | TextDelta | Finished

@@ -53,13 +53,59 @@ class Timings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PromptProgress:
+    """How much of a prompt is in the model's memory. `num_cached` tokens of the `num_total` were
+    there from the start; `num_processed` are now, these included. `elapsed_ms` counts from when
+    the prompt was first scheduled.
+    """
+
+    num_total: int
+    num_cached: int
+    num_processed: int
+    elapsed_ms: float
+
+
+class MissReason(Enum):
+    """Why a prompt that continues a known conversation was not reused up to its end."""
+
+    EVICTED = "evicted"
+    """It was known so far, and its computed state had to go."""
+    PROMPT_CHANGED = "prompt_changed"
+    """The text itself differs from here on."""
+    TOOLS_CHANGED = "tools_changed"
+    """The text differs within the definitions of the tools."""
+    REASONING_DROPPED = "reasoning_dropped"
+    """The model's thoughts stood here, and the client did not send them back."""
+    OTHER_KEY = "other_key"
+    """The same text was computed for another API key, with which nothing is shared."""
+    CHECKPOINT_GAP = "checkpoint_gap"
+    """This kind of memory can go back to certain positions only, and this is not one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheReport:
+    """What of a prompt was reused. `reason` is None where all of it was that can be, or where
+    nothing was known that it continues; else `position` is the first token that was not known
+    alike, `was` the known text around it and `now` the prompt's.
+    """
+
+    num_prompt: int
+    num_cached: int
+    reason: MissReason | None = None
+    position: int | None = None
+    was: str = ""
+    now: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Output:
     """News of one sequence (choice `index` of request `request_id`) since its last Output.
 
     `text` is complete UTF-8 that no stop string can take back any more. `logprobs` holds the
     tokens whose text is at last in `text`; empty unless asked for. `finish_reason` is None until
     the last Output. `timings` come with that, or with each where the request asked for them.
-    `error` explains FinishReason.ERROR; `stop_text` is the stop string that ended it.
+    `error` explains FinishReason.ERROR; `stop_text` is the stop string that ended it. `progress`
+    is the latest, where asked for, and `cache_report` comes with the last Output where asked for.
     """
 
     request_id: str
@@ -72,3 +118,5 @@ class Output:
     timings: Timings | None = None
     stop_text: str | None = None
     error: str | None = None
+    progress: PromptProgress | None = None
+    cache_report: CacheReport | None = None

@@ -61,5 +61,15 @@ class GenerateRequest:
     top_logprobs: int | None = None
     echo: bool = False
     """Put each prompt's own text before its answer; with logprobs, the prompt's logprobs too."""
+    tenant: str = ""
+    """Who asks: nothing that was computed for one tenant is reused for another, and tenants take
+    turns.
+    """
+    priority: int = 0
+    """Requests with a higher one go first."""
+    cache_prompt: bool = True
+    deterministic: bool = False
+    return_progress: bool = False
+    cache_report: bool = False
     timings_per_token: bool = False
     """Let every piece of text carry the timings so far, and not the last one only."""

@@ -115,6 +115,7 @@ async def _load(
     instance: ModelInstance, server: uvicorn.Server, listener: socket.socket, loaded: LoadedSettings
 ) -> None:
     logger.debug("loading %s", instance.name)
+    address = address_of(listener)  # a shutdown under way closes it
     progress = asyncio.ensure_future(_report_progress(instance))
     try:
         model = await instance.load()
@@ -125,7 +126,7 @@ async def _load(
         progress.cancel()
     for line in start_up_table(instance.name, model, loaded):
         logger.info("%s", line)
-    logger.info("ready at %s", address_of(listener))
+    logger.info("ready at %s", address)
     if loaded.settings.model.source == "tiny":
         logger.info("this is the small bundled model; serve your own: llmd serve MODEL.gguf")
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from llmd.config.load import LoadedSettings
-from llmd.engine.loading import EffectiveValue, LoadedModel
+from llmd.engine.loading import LoadedModel
+from llmd.engine.plan import EffectiveValue
 
 
 def start_up_table(name: str, model: LoadedModel, loaded: LoadedSettings) -> Iterator[str]:

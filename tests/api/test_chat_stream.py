@@ -80,7 +80,7 @@ def test_usage_is_absent_unless_asked_for(server: FakeServer) -> None:
 
 
 def test_usage_comes_last_with_no_choices(server: FakeServer) -> None:
-    *others, last = chunks(server, stream_options={"include_usage": True})
+    *others, last = chunks(server, stream_options={"include_usage": True}, cache_prompt=False)
     assert last["choices"] == []
     assert last["usage"] == {
         "prompt_tokens": len("[user]hello>"),

@@ -108,6 +108,15 @@ def test_a_null_inside_a_message_is_the_same_as_nothing(client: httpx.Client, na
         ({"json_schema": {"type": "object"}}, "json_schema"),
         ({"chat_template_kwargs": {"messages": []}}, "chat_template_kwargs.messages"),
         ({"model": 5}, "model"),
+        ({"cache_prompt": "yes"}, "cache_prompt"),
+        ({"cache_report": 1}, "cache_report"),
+        ({"deterministic": "no"}, "deterministic"),
+        ({"return_progress": 1}, "return_progress"),
+        ({"priority": 101}, "priority"),
+        ({"priority": -101}, "priority"),
+        ({"priority": 0.5}, "priority"),
+        ({"priority": "high"}, "priority"),
+        ({"priority": True}, "priority"),
     ],
 )
 def test_a_chat_request_at_fault_is_a_400_that_names_the_field(
@@ -134,12 +143,51 @@ def test_a_chat_request_at_fault_is_a_400_that_names_the_field(
         ({"prompt": "a", "logprobs": 21}, "logprobs"),
         ({"prompt": "a", "echo": "please"}, "echo"),
         ({"prompt": ["a"] * 2049}, "prompt"),
+        ({"prompt": "a", "cache_prompt": 0}, "cache_prompt"),
+        ({"prompt": "a", "priority": 1000}, "priority"),
     ],
 )
 def test_a_text_request_at_fault_is_a_400_that_names_the_field(
     client: httpx.Client, fields: dict[str, Any], param: str
 ) -> None:
     assert refused(client.post("/v1/completions", json=fields))["param"] == param
+
+
+SCHEMAS = pytest.mark.parametrize(
+    ("schema", "body"),
+    [(ChatCompletionRequest, HELLO), (CompletionRequest, {"prompt": "a"})],
+)
+
+
+@SCHEMAS
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("cache_prompt", False),
+        ("cache_report", True),
+        ("deterministic", True),
+        ("priority", -100),
+        ("priority", 100),
+    ],
+)
+def test_how_a_request_is_handled_is_passed_on(
+    schema: Any, body: dict[str, Any], field: str, value: object
+) -> None:
+    plain = schema.model_validate(body).to_core(tenant="somebody")
+    assert (plain.cache_prompt, plain.cache_report, plain.deterministic, plain.priority) == (
+        True, False, False, 0,
+    )  # fmt: skip
+    assert plain.tenant == "somebody"
+    assert getattr(schema.model_validate({**body, field: value}).to_core(), field) == value
+
+
+@SCHEMAS
+@pytest.mark.parametrize("stream", [True, False])
+def test_progress_is_reported_in_streams_alone(
+    schema: Any, body: dict[str, Any], stream: bool
+) -> None:
+    request = schema.model_validate({**body, "stream": stream, "return_progress": True})
+    assert request.to_core().return_progress is stream
 
 
 @pytest.mark.parametrize(
@@ -258,7 +306,7 @@ def test_n_predict_wins_over_max_tokens_and_minus_one_is_no_limit() -> None:
 
 
 def test_timings_count_what_was_computed(client: httpx.Client) -> None:
-    timings = chat(client).json()["timings"]
+    timings = chat(client, cache_prompt=False).json()["timings"]
     assert (timings["cache_n"], timings["prompt_n"]) == (0, len("[user]hello>"))
     assert timings["predicted_n"] == 4
     assert timings["predicted_ms"] > 0 and timings["predicted_per_second"] > 0
@@ -269,4 +317,5 @@ def test_a_huge_number_of_requests_leaves_nothing_behind(server: FakeServer) -> 
         for _ in range(30):
             chat(client)
     assert server.instance.engine.is_idle
-    assert server.instance.engine.stats().num_free_cells == server.runner.num_cells
+    stats = server.instance.engine.stats()
+    assert stats.num_free_cells + stats.num_idle_cells == server.runner.num_cells

@@ -88,32 +88,32 @@ def test_the_source_is_closed_when_a_send_fails() -> None:
 def test_a_slow_reader_gets_all_text_in_fewer_events() -> None:
     with fake_serving(send_buffer=4096) as server:
         with connected(server.live.port, receive_buffer=4096) as slow:
-            slow.post("/v1/completions", {"prompt": "slow", "max_tokens": 3000, "stream": True})
+            slow.post("/v1/completions", {"prompt": "slow", "max_tokens": 1200, "stream": True})
             with server.live.client() as quick:
-                # One more sequence: it is over only after the slow one's 3000 steps.
-                body = {"prompt": "quick", "max_tokens": 3500}
+                # One more sequence: it is over only after the slow one's 1200 steps.
+                body = {"prompt": "quick", "max_tokens": 1400}
                 quick.post("/v1/completions", json=body).raise_for_status()
             slow.read_head()
             body_bytes = b"".join(slow.chunks())
-        assert text_of(body_bytes) == says("slow", 3000)
-        assert len(data_lines(body_bytes)) < 1500
+        assert text_of(body_bytes) == says("slow", 1200)
+        assert len(data_lines(body_bytes)) < 600
 
 
 def test_a_slow_reader_of_two_choices_gets_them_merged_too() -> None:
     with fake_serving(send_buffer=4096) as server:
         with connected(server.live.port, receive_buffer=4096) as slow:
-            request = {"prompt": "slow", "max_tokens": 3000, "stream": True, "n": 2}
+            request = {"prompt": "slow", "max_tokens": 1200, "stream": True, "n": 2}
             slow.post("/v1/completions", request)
             with server.live.client() as quick:
-                body = {"prompt": "quick", "max_tokens": 3500}
+                body = {"prompt": "quick", "max_tokens": 1400}
                 quick.post("/v1/completions", json=body).raise_for_status()
             slow.read_head()
             *chunks, _ = data_lines(b"".join(slow.chunks()))
         texts = ["", ""]
         for choice in (json.loads(chunk)["choices"][0] for chunk in chunks):
             texts[choice["index"]] += choice["text"]
-        assert texts == [says("slow", 3000)] * 2
-        assert len(chunks) < 3000
+        assert texts == [says("slow", 1200)] * 2
+        assert len(chunks) < 1200
 
 
 def test_a_crash_under_way_is_an_error_event_and_a_proper_end(server: FakeServer) -> None:

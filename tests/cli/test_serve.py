@@ -15,7 +15,8 @@ from llmd.errors import AddressInUse
 PROMISED = (
     "--host --port --uds --config --alias --ctx-size --parallel --kv-tokens --batch-size "
     "--ubatch-size --threads --threads-batch --gpu-layers --flash-attn --cache-type-k "
-    "--cache-type-v --chat-template --strict-model-names --log-level --log-json"
+    "--cache-type-v --chat-template --strict-model-names --log-level --log-json --max-queue "
+    "--max-itl-ms --cache-ram --cache-dir --cache-disk --swa-full --no-swa-full"
 ).split()
 
 
@@ -83,6 +84,25 @@ def test_options_become_settings_of_their_type(daemon: Daemon) -> None:
     )
 
 
+def test_options_of_the_cache_and_the_queue_become_settings(daemon: Daemon) -> None:
+    result = serve(
+        "--max-queue", "0", "--max-itl-ms", "33.5", "--cache-ram", "1.5GiB", "--cache-dir", "d",
+        "--cache-disk", "500", "--no-swa-full",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert daemon.loaded is not None
+    model = daemon.loaded.settings.model
+    assert (model.max_queue, model.max_itl_ms, model.swa_full) == (0, 33.5, False)
+    assert (model.cache_ram, model.cache_dir, model.cache_disk) == (1536 * 2**20, Path("d"), 500)
+
+
+def test_help_names_what_an_option_takes() -> None:
+    words = " ".join(serve("--help").output.split())
+    for shown in ("--cache-ram SIZE", "--max-itl-ms MILLISECONDS", "[2GiB]",
+                  "--sse-ping-interval SECONDS"):  # fmt: skip
+        assert shown in words
+
+
 def test_an_option_not_given_lets_the_environment_and_the_file_through(
     daemon: Daemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -112,6 +132,8 @@ def test_the_file_can_be_named(daemon: Daemon, tmp_path: Path) -> None:
     [
         ("--port", "70000", "'70000' is not a whole number from 0 to 65535."),
         ("--gpu-layers", "all", "'all' is not auto or a whole number from 0 to 10000."),
+        ("--cache-ram", "2 gigs", "'2 gigs' is not a size such as 512MiB or 2GiB."),
+        ("--max-queue", "-1", "'-1' is not a whole number from 0 to 2147483647."),
         ("--flash-attn", "yes", "'yes' is not auto, on or off."),
     ],
 )

@@ -12,6 +12,7 @@ from llmd.config.keys import Key, allowed, dotted, environment_name, flag, in_mo
         (("server", "log_json"), "true or false"),
         (("server", "uds"), "a path"),
         (("model", "gpu_layers"), "auto or a whole number from 0 to 10000"),
+        (("model", "cache_ram"), "a size such as 512MiB or 2GiB"),
         (("model", "flash_attn"), "auto, on or off"),
         (("model", "sampling", "repeat_penalty"), "a number above 0"),
         (("model", "sampling", "temperature"), "a number of at least 0"),

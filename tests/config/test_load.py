@@ -120,10 +120,13 @@ def test_a_list_comes_from_the_environment_as_json(tmp_path: Path) -> None:
 def test_relative_paths_in_a_file_are_meant_from_its_directory(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     path = tmp_path / "elsewhere" / "x.toml"
-    path.write_text("[model]\nsource = 'm/a.gguf'\nchat_template = 't.jinja'\n")
+    path.write_text(
+        "[model]\nsource = 'm/a.gguf'\nchat_template = 't.jinja'\ncache_dir = '../cache'\n"
+    )
     model = load({}, path, {}, tmp_path).settings.model
     assert model.source == str(tmp_path / "elsewhere" / "m" / "a.gguf")
     assert model.chat_template == tmp_path / "elsewhere" / "t.jinja"
+    assert model.cache_dir == tmp_path / "elsewhere" / ".." / "cache"
 
 
 @pytest.mark.parametrize("source", ["tiny", "org/repo:Q4_K_M", "/models/a.gguf", "~/a.gguf"])
@@ -168,6 +171,11 @@ def test_a_value_out_of_bounds_names_line_key_value_and_bounds(tmp_path: Path) -
         "[model]\nthreads = true",
         "[model]\nctx_size = 1.5",
         "[model]\nalias = ''",
+        "[model]\ncache_ram = '2 gigs'",
+        "[model]\ncache_ram = 1.5",
+        "[model]\ncache_ram = -1",
+        "[model]\ncache_disk = true",
+        "[model]\nmax_itl_ms = -1",
         "[model.sampling]\ndry_sequence_breakers = ['a', 1]",
         "[model.sampling]\ntemperature = nan",
     ],
@@ -176,6 +184,14 @@ def test_a_wrong_type_tells_what_to_set(tmp_path: Path, text: str) -> None:
     message = fault(tmp_path, text)
     assert "line 2" in message
     assert "Set it to" in message
+
+
+def test_a_wrong_size_tells_how_to_write_one(tmp_path: Path) -> None:
+    message = fault(tmp_path, environ={"LLMD_MODEL__CACHE_RAM": "lots"})
+    assert message == (
+        "LLMD_MODEL__CACHE_RAM: model.cache_ram cannot be 'lots'. "
+        "Set it to a size such as 512MiB or 2GiB."
+    )
 
 
 def test_a_section_given_as_a_value_is_explained(tmp_path: Path) -> None:

@@ -71,3 +71,14 @@ def test_a_tilde_in_a_path_is_the_home_directory(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("HOME", "/home/a")
     settings = ServerSettings.model_validate({"uds": "~/llmd.sock"})
     assert settings.uds == Path("/home/a/llmd.sock")
+
+
+def test_sizes_are_read_with_their_units() -> None:
+    settings = ModelSettings.model_validate({"cache_ram": "512MiB", "cache_disk": 5})
+    assert (settings.cache_ram, settings.cache_disk) == (512 * 2**20, 5)
+
+
+def test_a_cache_is_kept_in_memory_and_not_on_disk_unless_asked() -> None:
+    settings = ModelSettings()
+    assert (settings.cache_ram, settings.cache_dir) == (2 * 2**30, None)
+    assert settings.cache_disk == 10 * 2**30

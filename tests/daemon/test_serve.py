@@ -15,6 +15,8 @@ from pathlib import Path
 import httpx
 import pytest
 from zoo.broken import BrokenKind, write_broken
+from zoo.llama import write_llama
+from zoo.vocabulary import spm_vocabulary
 
 from llmd.config.settings import ServerSettings
 from llmd.daemon.listener import bind
@@ -155,6 +157,64 @@ def test_a_second_signal_ends_it_at_once(directory: Path, llama_path: Path) -> N
             running.wait_for("to finish")
             running.process.send_signal(signal.SIGTERM)
             assert running.process.wait(30) == 0
+
+
+@pytest.fixture(scope="module")
+def slow_path(directory: Path) -> Path:
+    """A model that takes a while to load: its vocabulary is a large model's, its layers are not."""
+    many = spm_vocabulary(user_defined=[f"<word {number}>" for number in range(50_000)])
+    path = directory / "slow.gguf"
+    return write_llama(path, vocabulary=many, num_layers=1, embedding=32)
+
+
+@contextmanager
+def loading(directory: Path, path: Path, *arguments: str) -> Iterator[tuple[Daemon, httpx.Client]]:
+    """A daemon whose model is still loading, and a client of it."""
+    uds = str(directory / "loading.sock")
+    with (
+        # It tells the beginning of the load only to those who look for faults.
+        daemon(directory, path, "--uds", uds, "--log-level", "debug", *arguments) as running,
+        httpx.Client(
+            transport=httpx.HTTPTransport(uds=uds, retries=3), base_url="http://llmd", timeout=30
+        ) as client,
+    ):
+        running.wait_for("loading slow")
+        error = client.get("/health").json()["error"]
+        assert error["code"] == "model_loading"
+        yield running, client
+
+
+def rest_of_log(running: Daemon) -> str:
+    """What it logs up to its end, which must be a clean one."""
+    _, log = running.process.communicate(timeout=60)
+    assert running.process.returncode == 0, log
+    assert "Traceback" not in log and "never awaited" not in log, log
+    return log
+
+
+def test_a_signal_while_the_model_loads_stops_the_load(directory: Path, slow_path: Path) -> None:
+    with loading(directory, slow_path) as (running, _):
+        running.process.send_signal(signal.SIGTERM)
+        log = rest_of_log(running)
+    assert "stopping" in log
+    assert "ready at" not in log, "it had loaded before the signal came"
+
+
+def test_who_waits_for_the_load_at_a_signal_is_answered_within_the_grace(
+    directory: Path, slow_path: Path
+) -> None:
+    body = {"prompt": "the", "max_tokens": 3, "stream": True}
+    arguments = ("--sse-ping-interval", "0.1", "--shutdown-grace", "3600")
+    with (
+        loading(directory, slow_path, *arguments) as (running, client),
+        client.stream("POST", "/v1/completions", json=body) as response,
+    ):
+        lines = response.iter_lines()
+        assert next(lines) == ": ping"
+        running.process.send_signal(signal.SIGTERM)
+        assert list(events(lines))[-1] == "[DONE]"
+        log = rest_of_log(running)
+    assert log.index("stopping") < log.index("ready at")
 
 
 def test_a_taken_port_is_refused(directory: Path, llama_path: Path) -> None:

@@ -8,11 +8,12 @@ from starlette.types import ASGIApp
 
 from llmd.api import json_body
 from llmd.api.disconnect import until_disconnect
+from llmd.api.early_stream import open_stream
 from llmd.api.openai.encode_chat import ChatEncoder, encode_completion
 from llmd.api.openai.schema_chat import ChatCompletionRequest
-from llmd.api.openai.stream import stream
-from llmd.api.sse import EventStreamResponse
+from llmd.api.openai.stream import failure, stream
 from llmd.api.state import ApiState, state_of
+from llmd.api.tenant import tenant_of
 from llmd.serving.generation import Generation, start_generation
 
 
@@ -21,25 +22,28 @@ async def create(request: Request) -> ASGIApp:
     body = await json_body.read(
         request, ChatCompletionRequest, max_bytes=state.settings.max_body_bytes
     )
-    return await until_disconnect(request.receive, _answer(state, body))
+    return await until_disconnect(request.receive, _answer(state, body, tenant_of(request)))
 
 
-async def _answer(state: ApiState, body: ChatCompletionRequest) -> ASGIApp:
-    generation = await start_generation(state.registry, body.to_core())
+async def _answer(state: ApiState, body: ChatCompletionRequest, tenant: str) -> ASGIApp:
+    start = start_generation(state.registry, body.to_core(tenant=tenant))
     if body.stream:
-        encoder = ChatEncoder(generation, num_choices=body.n)
-        return EventStreamResponse(
-            stream(generation, encoder, include_usage=body.include_usage),
-            generation.close,
+        return await open_stream(
+            start,
+            lambda generation: stream(
+                generation, ChatEncoder(generation), include_usage=body.include_usage
+            ),
+            failure,
             ping_interval=state.settings.sse_ping_interval,
-            headers=repair_header(generation),
+            make_headers=repair_header,
         )
+    generation = await start
     try:
         events = [event async for event in generation.events()]
     finally:
         generation.close()
     return Response(
-        encode_completion(generation, events, body.n),
+        encode_completion(generation, events),
         headers=repair_header(generation),
         media_type="application/json",
     )

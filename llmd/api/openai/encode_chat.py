@@ -7,10 +7,10 @@ from typing import Any, assert_never
 
 import orjson
 
-from llmd.api.openai.encode_usage import timings, usage
+from llmd.api.openai.encode_usage import answer_tail
 from llmd.api.openai.stream import FINISH_REASONS, ChunkHead, answer_head, raise_failure
-from llmd.core.event import Event, Finished, PromptEcho, TextDelta
-from llmd.core.output import Candidate, Timings, TokenLogprob
+from llmd.core.event import Event, Finished, PromptAdvanced, PromptEcho, TextDelta
+from llmd.core.output import Candidate, TokenLogprob
 from llmd.serving.generation import Generation
 
 
@@ -19,19 +19,21 @@ class ChatEncoder:
     text, then its finish chunk.
     """
 
-    def __init__(self, generation: Generation, *, num_choices: int) -> None:
-        self._num_choices = num_choices
+    def __init__(self, generation: Generation) -> None:
+        self._num_choices = generation.num_choices
         self.head = ChunkHead(answer_head(generation, "chatcmpl", "chat.completion.chunk"))
         # All chunks but a few differ in their text alone, and are put together from pieces.
         self._text_heads = [
             self.head.data + b'"choices":[{"index":%d,"delta":{"content":' % index
-            for index in range(num_choices)
+            for index in range(self._num_choices)
         ]
 
     def start(self) -> bytes:
         """Sent before the first token is known."""
         delta = {"role": "assistant", "content": ""}
-        return b"".join(self._chunk(index, delta) for index in range(self._num_choices))
+        return b"".join(
+            self.head.chunk(_choice(index, delta)) for index in range(self._num_choices)
+        )
 
     def feed(self, event: Event) -> bytes:
         match event:
@@ -39,31 +41,29 @@ class ChatEncoder:
                 if not logprobs and so_far is None:
                     data = orjson.dumps(text)
                     return self._text_heads[index] + data + b'},"finish_reason":null}]}\n\n'
-                encoded = encode_logprobs(logprobs) if logprobs else None
-                return self._chunk(index, {"content": text}, logprobs=encoded, timed=so_far)
-            case Finished(index=index, reason=reason, timings=total):
-                return self._chunk(index, {}, FINISH_REASONS[reason], timed=total)
+                choice = _choice(index, {"content": text})
+                if logprobs:
+                    choice["logprobs"] = encode_logprobs(logprobs)
+                return self.head.chunk(choice, timed=so_far)
+            case PromptAdvanced(index=index, progress=progress):
+                # No role: accumulators would join it to the one that start() sent.
+                return self.head.chunk(_choice(index, {"content": ""}), progress=progress)
+            case Finished(index=index, reason=reason, timings=total, cache_report=report):
+                choice = _choice(index, {}, FINISH_REASONS[reason])
+                return self.head.chunk(choice, timed=total, report=report)
             case PromptEcho():
                 return b""
             case _:
                 assert_never(event)
 
-    def _chunk(
-        self,
-        index: int,
-        delta: dict[str, str],
-        finish_reason: str | None = None,
-        logprobs: Any = None,
-        timed: Timings | None = None,
-    ) -> bytes:
-        choice: dict[str, Any] = {"index": index, "delta": delta, "finish_reason": finish_reason}
-        if logprobs is not None:
-            choice["logprobs"] = logprobs
-        return self.head.chunk(choice, timed)
+
+def _choice(index: int, delta: dict[str, str], finish_reason: str | None = None) -> dict[str, Any]:
+    return {"index": index, "delta": delta, "finish_reason": finish_reason}
 
 
-def encode_completion(generation: Generation, events: Sequence[Event], num_choices: int) -> bytes:
+def encode_completion(generation: Generation, events: Sequence[Event]) -> bytes:
     """The whole answer of a request without stream. Raises EngineFailed if a choice failed."""
+    num_choices = generation.num_choices
     texts = [""] * num_choices
     logprobs: list[list[TokenLogprob]] = [[] for _ in range(num_choices)]
     finished: dict[int, Finished] = {}
@@ -84,13 +84,11 @@ def encode_completion(generation: Generation, events: Sequence[Event], num_choic
         if logprobs[index]:
             choice["logprobs"] = encode_logprobs(logprobs[index])
         choices.append(choice)
-    ends = list(finished.values())
     return orjson.dumps(
         {
             **answer_head(generation, "chatcmpl", "chat.completion"),
             "choices": choices,
-            "usage": usage(sum(generation.num_prompt_tokens), ends),
-            "timings": timings([event.timings for event in ends]),
+            **answer_tail(generation, list(finished.values())),
         }
     )
 

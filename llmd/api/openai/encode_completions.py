@@ -7,10 +7,10 @@ from typing import Any, assert_never
 
 import orjson
 
-from llmd.api.openai.encode_usage import timings, usage
+from llmd.api.openai.encode_usage import answer_tail
 from llmd.api.openai.stream import FINISH_REASONS, ChunkHead, answer_head, raise_failure
-from llmd.core.event import Event, Finished, PromptEcho, TextDelta
-from llmd.core.output import Candidate, Timings, TokenLogprob
+from llmd.core.event import Event, Finished, PromptAdvanced, PromptEcho, TextDelta
+from llmd.core.output import Candidate, TokenLogprob
 from llmd.serving.generation import Generation
 
 MIN_LOGPROB = -9999.0
@@ -71,6 +71,8 @@ class _Choice:
                 self.sum_logprobs += sum(each.chosen.logprob for each in logprobs)
             case Finished():
                 self.finished = event
+            case PromptAdvanced():
+                pass
             case _:
                 assert_never(event)
 
@@ -85,14 +87,14 @@ def encode_completion(
     generation: Generation,
     events: Sequence[Event],
     *,
-    num_choices: int,
     num_kept: int,
     with_logprobs: bool,
 ) -> bytes:
-    """The whole answer without stream: of each prompt's `num_choices` the `num_kept` most likely
-    ones. Raises EngineFailed if a choice failed.
+    """The whole answer without stream: of each prompt's choices the `num_kept` most likely ones.
+    Raises EngineFailed if a choice failed.
     """
-    choices = [_Choice() for _ in range(len(generation.num_prompt_tokens) * num_choices)]
+    num_choices = generation.num_choices
+    choices = [_Choice() for _ in range(generation.num_sequences)]
     for event in events:
         raise_failure(event)
         choices[event.index].add(event)
@@ -107,8 +109,7 @@ def encode_completion(
         {
             **answer_head(generation, "cmpl", "text_completion"),
             "choices": [_encode(i, choice, with_logprobs) for i, choice in enumerate(kept)],
-            "usage": usage(sum(generation.num_prompt_tokens), ends),
-            "timings": timings([event.timings for event in ends]),
+            **answer_tail(generation, ends),
         }
     )
 
@@ -126,9 +127,8 @@ def _encode(index: int, choice: _Choice, with_logprobs: bool) -> dict[str, Any]:
 class CompletionEncoder:
     """Events of one generation to the chunks of its stream."""
 
-    def __init__(self, generation: Generation, *, num_choices: int) -> None:
-        """`num_choices` over all prompts."""
-        self._logprobs = [LegacyLogprobs() for _ in range(num_choices)]
+    def __init__(self, generation: Generation) -> None:
+        self._logprobs = [LegacyLogprobs() for _ in range(generation.num_sequences)]
         self.head = ChunkHead(answer_head(generation, "cmpl", "text_completion"))
 
     def start(self) -> bytes:
@@ -139,33 +139,24 @@ class CompletionEncoder:
             case PromptEcho(index=index, tokens=tokens, logprobs=logprobs):
                 text = b"".join(tokens).decode("utf-8", "replace")
                 pairs = list(zip(tokens, logprobs, strict=False))
-                return self._chunk(index, text, self._encode_logprobs(index, pairs))
+                return self.head.chunk(self._choice(index, text, pairs))
+            case PromptAdvanced(index=index, progress=progress):
+                return self.head.chunk(self._choice(index), progress=progress)
             case TextDelta(index=index, text=text, logprobs=logprobs, timings=so_far):
                 scored = [(each.chosen.text, each) for each in logprobs]
-                encoded = self._encode_logprobs(index, scored)
-                return self._chunk(index, text, encoded, timed=so_far)
-            case Finished(index=index, reason=reason, timings=total):
-                return self._chunk(index, "", None, FINISH_REASONS[reason], total)
+                return self.head.chunk(self._choice(index, text, scored), timed=so_far)
+            case Finished(index=index, reason=reason, timings=total, cache_report=report):
+                choice = self._choice(index) | {"finish_reason": FINISH_REASONS[reason]}
+                return self.head.chunk(choice, timed=total, report=report)
             case _:
                 assert_never(event)
 
-    def _encode_logprobs(
-        self, index: int, tokens: Sequence[tuple[bytes, TokenLogprob | None]]
-    ) -> dict[str, Any] | None:
-        return self._logprobs[index].encode(tokens) if tokens else None
-
-    def _chunk(
-        self,
-        index: int,
-        text: str,
-        logprobs: dict[str, Any] | None,
-        finish_reason: str | None = None,
-        timed: Timings | None = None,
-    ) -> bytes:
-        choice = {
+    def _choice(
+        self, index: int, text: str = "", tokens: Sequence[tuple[bytes, TokenLogprob | None]] = ()
+    ) -> dict[str, Any]:
+        return {
             "index": index,
             "text": text,
-            "logprobs": logprobs,
-            "finish_reason": finish_reason,
+            "logprobs": self._logprobs[index].encode(tokens) if tokens else None,
+            "finish_reason": None,
         }
-        return self.head.chunk(choice, timed)

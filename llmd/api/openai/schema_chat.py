@@ -98,7 +98,7 @@ class ChatCompletionRequest(SamplingFields):
     reasoning_effort: str | None = None
     chat_template_kwargs: dict[str, Any] = {}
 
-    def to_core(self) -> GenerateRequest:
+    def to_core(self, *, tenant: str = "") -> GenerateRequest:
         """Raises InvalidRequest or Unsupported, naming the field."""
         self._refuse_unenforceable()
         limit = self.token_limit()
@@ -117,6 +117,12 @@ class ChatCompletionRequest(SamplingFields):
             max_tokens=limit,
             stop=self.stop_strings(),
             timings_per_token=self.timings_per_token,
+            tenant=tenant,
+            priority=self.priority,
+            cache_prompt=self.cache_prompt,
+            deterministic=self.deterministic,
+            return_progress=self.wants_progress,
+            cache_report=self.cache_report,
             num_choices=self.n,
             top_logprobs=(self.top_logprobs or 0) if self.logprobs else None,
         )

@@ -22,7 +22,7 @@ class CompletionRequest(SamplingFields):
     best_of: Annotated[int, Field(ge=1, le=MAX_CHOICES)] | None = None
     logprobs: Annotated[int, Field(ge=0, le=MAX_LOGPROBS)] | bool | None = None
 
-    def to_core(self) -> GenerateRequest:
+    def to_core(self, *, tenant: str = "") -> GenerateRequest:
         """Raises InvalidRequest, naming the field. With best_of, that many choices are asked for,
         with their logprobs; `n` of them are to be answered.
         """
@@ -53,6 +53,12 @@ class CompletionRequest(SamplingFields):
             max_tokens=self._max_tokens(),
             stop=self.stop_strings(),
             timings_per_token=self.timings_per_token,
+            tenant=tenant,
+            priority=self.priority,
+            cache_prompt=self.cache_prompt,
+            deterministic=self.deterministic,
+            return_progress=self.wants_progress,
+            cache_report=self.cache_report,
             num_choices=num_choices,
             top_logprobs=self.num_logprobs if self.num_logprobs is not None or not picks else 0,
             echo=self.echo,

@@ -10,6 +10,7 @@ from llmd.api.json_body import JsonModel
 from llmd.errors import Unsupported
 
 MAX_CHOICES = 128
+MAX_PRIORITY = 100
 MAX_STOP_STRINGS = 64
 MAX_STOP_LENGTH = 1024
 BANNED = float("-inf")
@@ -30,7 +31,9 @@ class StreamOptions(JsonModel):
 
 
 class SamplingFields(JsonModel):
-    """OpenAI's sampling fields, and those of llama-server under its names."""
+    """OpenAI's sampling fields, those of llama-server under its names, and llmd's own:
+    `cache_report`, `deterministic` and `priority`.
+    """
 
     model: str | None = None
     stream: bool = False
@@ -43,6 +46,11 @@ class SamplingFields(JsonModel):
     logit_bias: dict[str, float] | list[tuple[int, float | bool]] | None = None
     ignore_eos: bool | None = None
     timings_per_token: bool = False
+    return_progress: bool = False
+    cache_prompt: bool = True
+    cache_report: bool = False
+    deterministic: bool = False
+    priority: Annotated[int, Field(ge=-MAX_PRIORITY, le=MAX_PRIORITY)] = 0
 
     temperature: NonNegative | None = None
     dynatemp_range: NonNegative | None = None
@@ -108,6 +116,11 @@ class SamplingFields(JsonModel):
         """
         limit = self.max_tokens if self.n_predict is None else self.n_predict
         return None if limit is None or limit < 0 else limit
+
+    @property
+    def wants_progress(self) -> bool:
+        """Without a stream nobody could see it."""
+        return self.return_progress and self.stream
 
     def refuse_constraints(self) -> None:
         """Raises Unsupported for what would have to be enforced and cannot be yet: free text in

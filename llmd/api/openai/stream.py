@@ -9,9 +9,10 @@ from typing import Any, Protocol
 import orjson
 
 from llmd.api.errors import openai_body
-from llmd.api.openai.encode_usage import timings, usage
+from llmd.api.openai.encode_cache import cache_report, prompt_progress
+from llmd.api.openai.encode_usage import timings, total_timings, usage
 from llmd.core.event import Event, Finished
-from llmd.core.output import FinishReason, Timings
+from llmd.core.output import CacheReport, FinishReason, PromptProgress, Timings
 from llmd.errors import EngineFailed, LlmdError
 from llmd.serving.generation import Generation
 
@@ -57,10 +58,15 @@ async def stream(
             if data:
                 yield data
     except LlmdError as error:
-        yield b"data: " + orjson.dumps(openai_body(error)) + b"\n\n" + DONE
+        yield failure(error)
     else:
         usage_chunk = encoder.head.usage_chunk(generation, finished) if include_usage else b""
         yield usage_chunk + DONE
+
+
+def failure(error: LlmdError) -> bytes:
+    """The end of a stream that failed."""
+    return b"data: " + orjson.dumps(openai_body(error)) + b"\n\n" + DONE
 
 
 def raise_failure(event: Event) -> None:
@@ -86,11 +92,22 @@ class ChunkHead:
     def __init__(self, head: dict[str, Any]) -> None:
         self.data = b"data: " + orjson.dumps(head)[:-1] + b","
 
-    def chunk(self, choice: dict[str, Any], timed: Timings | None = None) -> bytes:
-        """A chunk of one choice, with its timings where they are due."""
+    def chunk(
+        self,
+        choice: dict[str, Any],
+        *,
+        timed: Timings | None = None,
+        progress: PromptProgress | None = None,
+        report: CacheReport | None = None,
+    ) -> bytes:
+        """A chunk of one choice, with what stands beside it where that is due."""
         body: dict[str, Any] = {"choices": [choice]}
         if timed is not None:
-            body["timings"] = timings([timed])
+            body["timings"] = timings(timed)
+        if progress is not None:
+            body["prompt_progress"] = prompt_progress(progress)
+        if report is not None:
+            body["cache_report"] = cache_report(report)
         return self._encode(body)
 
     def usage_chunk(self, generation: Generation, finished: list[Finished]) -> bytes:
@@ -98,8 +115,8 @@ class ChunkHead:
         return self._encode(
             {
                 "choices": [],
-                "usage": usage(sum(generation.num_prompt_tokens), finished),
-                "timings": timings([event.timings for event in finished]),
+                "usage": usage(generation, finished),
+                "timings": total_timings(generation, finished),
             }
         )
 
