@@ -14,6 +14,7 @@ from live import LiveServer
 
 from llmd.cli import main
 from llmd.config.keys import flag, known_keys
+from llmd.core.output import MissReason
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -70,6 +71,17 @@ def test_several_prompts_are_continued_in_one_request(outputs: dict[str, list[st
     choices = json.loads(outputs["sh"][3])["choices"]
     assert [choice["index"] for choice in choices] == [0, 1]
     assert all(len(choice["logprobs"]["tokens"]) == 4 for choice in choices)
+
+
+def test_a_second_question_is_not_read_again(outputs: dict[str, list[str]]) -> None:
+    answer = json.loads(outputs["sh"][4])
+    num_cached = answer["usage"]["prompt_tokens_details"]["cached_tokens"]
+    assert num_cached == answer["timings"]["cache_n"] == answer["usage"]["prompt_tokens"] - 1
+    assert answer["cache_report"]["reason"] is None
+
+
+def test_every_reason_for_a_miss_is_in_the_readme() -> None:
+    assert all(f"`{reason.value}`" in README for reason in MissReason)
 
 
 def test_every_flag_that_the_readme_names_exists() -> None:
