@@ -18,14 +18,18 @@ TOLERANCE = 1e-2
 tokens in the memory change them by more than 0.1."""
 
 
-@contextmanager
-def context_of(model: LlamaModel, **fields: Any) -> Iterator[LlamaContext]:
+def params_of(**fields: Any) -> ContextParams:
     values: dict[str, Any] = {
         "num_cells": 512, "num_sequences": 4, "max_rows": 64, "batch_size": 256, "ubatch_size": 64,
         "num_threads": 1, "num_threads_batch": 1, "flash_attention": "off",
         "cache_type_k": "f32", "cache_type_v": "f32",
     }  # fmt: skip
-    context = LlamaContext(model, ContextParams(**(values | fields)))
+    return ContextParams(**(values | fields))
+
+
+@contextmanager
+def context_of(model: LlamaModel, **fields: Any) -> Iterator[LlamaContext]:
+    context = LlamaContext(model, params_of(**fields))
     try:
         yield context
     finally:

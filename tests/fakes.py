@@ -144,6 +144,9 @@ class FakeRunner:
         self.states[sequence_id] = orjson.loads(checkpoint.tobytes())
         return True
 
+    def end_exact(self) -> None:
+        """Deterministic sequences use the same cells here."""
+
     def close(self) -> None:
         self.is_closed = True
 

@@ -30,7 +30,7 @@ class ThreadGovernor:
         """`busy_seconds` counts the work of everybody on `num_processors` processors (None: not
         known, then `max_threads` stay), `own_seconds` this process's share of it.
         """
-        self.max_threads = max_threads
+        self._max_threads = max_threads
         self._num_processors = num_processors
         self._busy_seconds = busy_seconds
         self._own_seconds = own_seconds
@@ -50,7 +50,7 @@ class ThreadGovernor:
         if before is not None and self._last is not None:
             num_taken = max(0.0, self._last - before) / elapsed
             num_free = int(self._num_processors - num_taken + 0.5)
-            self._num_threads = max(1, min(self.max_threads, num_free))
+            self._num_threads = max(1, min(self._max_threads, num_free))
         return self._num_threads
 
     def _read(self) -> float | None:

@@ -156,6 +156,8 @@ class KVCache:
             node.used_at = self._now
         self._running.remove(sequence)
         self._live.leave(sequence)
+        if sequence.request.deterministic:
+            self._memory.end_exact()
         sequence.sequence_id = None
         sequence.num_computed = 0
 

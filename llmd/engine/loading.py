@@ -133,7 +133,13 @@ def _make_engine(
         return SamplerChain(params, model.tokenizer, seed=seed, context_size=plan.context_size)
 
     batch_size = plan.params.batch_size
-    runner = ModelRunner(model, context, batch_size=batch_size, governor=_make_governor(plan))
+    runner = ModelRunner(
+        model,
+        context,
+        batch_size=batch_size,
+        exact_params=plan.exact_params,
+        governor=_make_governor(plan),
+    )
     cache = KVCache(
         runner,
         Parking(plan.cache_ram, _make_disk_tier(model, settings), clock=time.perf_counter),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from llmd.config.memory import available_memory
 from llmd.config.processors import usable_threads
@@ -57,6 +57,16 @@ class Plan:
     adapts_threads: bool
     """Nobody set the number of threads, so it may follow what the machine has free."""
     effective: tuple[EffectiveValue, ...]
+
+    @property
+    def exact_params(self) -> ContextParams:
+        """Of the context for one deterministic sequence."""
+        return replace(
+            self.params,
+            num_cells=self.context_size,
+            num_sequences=1,
+            max_rows=1 + MAX_SCORED_TOKENS,
+        )
 
     @classmethod
     def make(cls, model: LlamaModel, settings: ModelSettings) -> Plan:

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from llmd.engine.batch import Batch
+from llmd.engine.batch import Batch, BatchItem
 from llmd.engine.governor import ThreadGovernor
 from llmd.llama.batch import LlamaBatch
-from llmd.llama.context import DecodeStatus, LlamaContext, MemoryTraits, Row, State
+from llmd.llama.context import (
+    ContextParams,
+    DecodeStatus,
+    LlamaContext,
+    MemoryTraits,
+    Row,
+    State,
+)
 from llmd.llama.model import LlamaModel
 
 
@@ -24,7 +31,7 @@ class Runner(Protocol):
 
     def forward(self, batch: Batch) -> list[Row]:
         """Compute a batch; the rows of logits that its items asked for, in order, valid until the
-        next call. Raises NoRoom or DecodeFailed.
+        next call. Raises NoRoom, DecodeFailed, or NotEnoughMemory for a deterministic sequence.
         """
         ...
 
@@ -59,6 +66,10 @@ class Runner(Protocol):
         """
         ...
 
+    def end_exact(self) -> None:
+        """The deterministic sequence that ran has ended."""
+        ...
+
     def close(self) -> None: ...
 
 
@@ -73,31 +84,59 @@ class ModelRunner:
         context: LlamaContext,
         *,
         batch_size: int,
+        exact_params: ContextParams,
         governor: ThreadGovernor | None = None,
     ) -> None:
+        """`exact_params` are of the context in which deterministic sequences run, one at a time."""
         self._model = model
         self._context = context
+        self._exact_params = exact_params
+        self._exact: LlamaContext | None = None
         self._governor = governor
         self._num_threads = 0
         self._batch = LlamaBatch(batch_size)
 
     def forward(self, batch: Batch) -> list[Row]:
-        self._adjust_threads(batch)
-        native = self._batch
-        native.clear()
-        num_rows = 0
+        if batch and batch[0].sequence.request.deterministic:
+            return self._forward_exact(batch[0])
+        self._adjust_threads()
+        self._batch.clear()
         for item in batch:
             assert item.sequence.sequence_id is not None
-            tokens = item.sequence.tokens[item.start : item.end]
-            native.add(item.sequence.sequence_id, item.start, tokens, item.num_logits)
-            num_rows += item.num_logits
-        match self._context.decode(native, num_rows):
+            self._add(item, item.sequence.sequence_id)
+        return self._decode(self._context, sum(item.num_logits for item in batch))
+
+    def _forward_exact(self, item: BatchItem) -> list[Row]:
+        """Sums depend, in their last bits, on which cells others left free. So such a sequence has
+        a memory of its own, and all threads. Raises NotEnoughMemory where there is none.
+        """
+        if self._exact is None:
+            self._exact = LlamaContext(self._model, self._exact_params)
+        if item.start == 0:
+            self._exact.clear()
+        elif not self._exact.truncate(0, item.start):
+            raise DecodeFailed
+        self._batch.clear()
+        self._add(item, 0)
+        return self._decode(self._exact, item.num_logits)
+
+    def _add(self, item: BatchItem, sequence_id: int) -> None:
+        tokens = item.sequence.tokens[item.start : item.end]
+        self._batch.add(sequence_id, item.start, tokens, item.num_logits)
+
+    def _decode(self, context: LlamaContext, num_rows: int) -> list[Row]:
+        match context.decode(self._batch, num_rows):
             case DecodeStatus.NO_ROOM:
                 raise NoRoom
             case DecodeStatus.FAILED:
                 raise DecodeFailed
             case DecodeStatus.OK:
-                return [self._context.row(index) for index in range(num_rows)]
+                return [context.row(index) for index in range(num_rows)]
+
+    def end_exact(self) -> None:
+        if self._exact is not None:
+            self._exact.free()
+            self._exact = None
 
     def truncate(self, sequence_id: int, num_tokens: int) -> bool:
         return self._context.truncate(sequence_id, num_tokens)
@@ -121,18 +160,15 @@ class ModelRunner:
     def restore_checkpoint(self, sequence_id: int, checkpoint: State) -> bool:
         return self._context.restore_checkpoint(sequence_id, checkpoint)
 
-    def _adjust_threads(self, batch: Batch) -> None:
+    def _adjust_threads(self) -> None:
         if self._governor is None:
             return
-        # Attention over a long text is split between the threads, and summed up accordingly.
-        is_deterministic = bool(batch) and batch[0].sequence.request.deterministic
-        num_threads = (
-            self._governor.max_threads if is_deterministic else self._governor.num_threads()
-        )
+        num_threads = self._governor.num_threads()
         if num_threads != self._num_threads:
             self._num_threads = num_threads
             self._context.set_threads(num_threads, num_threads)
 
     def close(self) -> None:
+        self.end_exact()
         self._context.free()
         self._model.free()

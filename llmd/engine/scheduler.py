@@ -10,7 +10,8 @@ Rule 3. A sequence is admitted when its tokens, and some room to grow, are free 
 Rule 4. When cells run out all the same, idle prefixes go; then the youngest running sequence is
         set back: it gives its cells up and waits to be computed again. Nobody else notices. The
         oldest can always finish, as one sequence at its longest fits the pool.
-Rule 5. A deterministic sequence has steps of its own, in turn with everybody else's.
+Rule 5. A deterministic sequence has steps of its own, in turn with everybody else's; one runs at a
+        time.
 """
 
 from __future__ import annotations
@@ -111,7 +112,7 @@ class Scheduler:
         for sequence in self.waiting.candidates():
             if len(self.running) == self._num_sequences:
                 return
-            if is_ahead(sequence, self.running):
+            if is_ahead(sequence, self.running) or self._must_be_alone(sequence):
                 continue
             prefix = cache.find(sequence)
             if follows(sequence, self.running, prefix.length, cuts=cache.cuts):
@@ -124,6 +125,12 @@ class Scheduler:
             cache.claim(sequence, prefix)
             num_reserved += sequence.num_pending + _growth_room(sequence)
             insort(self.running, sequence, key=lambda running: running.arrival)
+
+    def _must_be_alone(self, sequence: Sequence) -> bool:
+        """Of the deterministic ones, one runs at a time."""
+        return sequence.request.deterministic and any(
+            running.request.deterministic for running in self.running
+        )
 
     def _plan_alone(self, sequence: Sequence) -> Batch:
         """Chunks of one size, from the first token on: nobody else's load shapes its sums."""

@@ -176,3 +176,34 @@ def test_broken_utf8_comes_out_as_replacement_characters(zoo: dict[str, Path]) -
         text = run(engine)["a", 0]
     assert "\ufffd" in text
     text.encode()  # and no lone surrogates
+
+
+def scores(engine: Engine, id: str) -> list[float]:
+    """The logprobs of a request's answer, bit by bit."""
+    found: list[float] = []
+    for _ in range(4000):
+        if engine.is_idle:
+            return found
+        for output in engine.step():
+            assert output.finish_reason is not FinishReason.ERROR, output.error
+            if output.request_id == id:
+                found += [each.chosen.logprob for each in output.logprobs]
+    raise AssertionError("not idle in time")
+
+
+@pytest.mark.parametrize("flash_attn", ["auto", "off"])
+def test_a_deterministic_request_gives_the_same_bits_beside_others(
+    path: Path, flash_attn: str
+) -> None:
+    fields = {"cache_type_k": "f16", "cache_type_v": "f16", "flash_attn": flash_attn}
+    with loaded(path, **fields) as (engine, model):
+        exact: dict[str, Any] = {"top_logprobs": 0, "deterministic": True}
+        engine.add(request(model, "exact", PROMPTS[0] * 4, **exact))
+        alone = scores(engine, "exact")
+        for index, prompt in enumerate(PROMPTS):
+            engine.add(request(model, str(index), prompt, max_tokens=5 + index * 4))
+            engine.step()
+        engine.add(request(model, "exact", PROMPTS[0] * 4, **exact))
+        beside = scores(engine, "exact")
+    assert len(alone) == NUM_TOKENS
+    assert beside == alone

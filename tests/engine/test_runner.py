@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from contexts import assert_close, context_of, ids
+from contexts import assert_close, context_of, ids, params_of
 
 from llmd.core.sampling import SamplingParams
 from llmd.engine.batch import BatchItem
@@ -19,6 +19,7 @@ from llmd.engine.runner import ModelRunner, NoRoom, Runner
 from llmd.engine.sampler import Sampler
 from llmd.engine.sequence import Sequence
 from llmd.engine.text import TextStream
+from llmd.errors import NotEnoughMemory
 from llmd.llama.context import LlamaContext
 from llmd.llama.model import LlamaModel
 
@@ -43,7 +44,7 @@ def context(model: LlamaModel) -> Iterator[LlamaContext]:
 
 @pytest.fixture
 def runner(model: LlamaModel, context: LlamaContext) -> Runner:
-    return ModelRunner(model, context, batch_size=256)
+    return ModelRunner(model, context, batch_size=256, exact_params=params_of())
 
 
 def sequence(model: LlamaModel, text: str, sequence_id: int, **fields: Any) -> Sequence:
@@ -102,7 +103,7 @@ def test_a_runner_says_what_its_memory_can_do(model: LlamaModel, runner: Runner)
 def test_a_batch_without_cells_is_refused(llama_path: Path) -> None:
     model = LlamaModel(llama_path)
     with context_of(model, num_cells=256) as context:
-        runner = ModelRunner(model, context, batch_size=256)
+        runner = ModelRunner(model, context, batch_size=256, exact_params=params_of())
         first, second = (sequence(model, " ".join([PROMPT] * 10), id) for id in (0, 1))
         runner.forward((item(first),))
         with pytest.raises(NoRoom):
@@ -112,21 +113,46 @@ def test_a_batch_without_cells_is_refused(llama_path: Path) -> None:
     model.free()
 
 
-def test_what_has_to_be_the_same_every_time_runs_on_all_threads(
+def test_only_what_runs_with_others_follows_the_free_processors(
     llama_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counts: list[int] = []
-    monkeypatch.setattr(
-        LlamaContext, "set_threads", lambda self, one, many: counts.append(one), raising=True
-    )
+    monkeypatch.setattr(LlamaContext, "set_threads", lambda self, one, many: counts.append(one))
     now = itertools.count()
     governor = ThreadGovernor(  # of a machine where others take two processors of three
         3, 3, busy_seconds=lambda: 2.0 * next(now), own_seconds=float, clock=lambda: next(now)
     )
     model = LlamaModel(llama_path)
     with context_of(model) as context:
-        runner = ModelRunner(model, context, batch_size=256, governor=governor)
-        for id, is_deterministic in enumerate((False, True, False)):
+        runner = ModelRunner(
+            model, context, batch_size=256, exact_params=params_of(), governor=governor
+        )
+        for id, is_deterministic in enumerate((True, False, True)):
             runner.forward((item(sequence(model, PROMPT, id, deterministic=is_deterministic)),))
-    assert counts == [1, 3, 1]
+        runner.end_exact()
+    assert counts == [1]
+    model.free()
+
+
+def test_a_deterministic_sequence_begins_in_empty_memory(model: LlamaModel, runner: Runner) -> None:
+    exact = sequence(model, PROMPT, 2, deterministic=True)
+    (first,) = (row.copy() for row in runner.forward((item(exact),)))
+    runner.forward((item(sequence(model, "air", 1)),))
+    (again,) = runner.forward((item(exact),))
+    assert np.array_equal(first, again)
+    runner.end_exact()
+    (anew,) = runner.forward((item(exact),))
+    assert np.array_equal(first, anew)
+    runner.end_exact()
+
+
+def test_no_memory_for_a_deterministic_sequence_is_an_error_of_its_own(llama_path: Path) -> None:
+    model = LlamaModel(llama_path)
+    with context_of(model) as context:
+        huge = params_of(num_cells=2**31 - 256)
+        runner = ModelRunner(model, context, batch_size=256, exact_params=huge)
+        with pytest.raises(NotEnoughMemory):
+            runner.forward((item(sequence(model, PROMPT, 0, deterministic=True)),))
+        (row,) = runner.forward((item(sequence(model, PROMPT, 0)),))
+        assert np.isfinite(row).all()
     model.free()
