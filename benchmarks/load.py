@@ -28,7 +28,7 @@ from words import WORDS
 MAX_CLIENTS = 1024
 MAX_REQUESTS = 100_000
 
-_ROUTES = {"chat": "/v1/chat/completions", "completions": "/v1/completions"}
+ROUTES = {"chat": "/v1/chat/completions", "completions": "/v1/completions"}
 
 # A look at the bytes is enough to tell that an event carries text, and far cheaper than JSON.
 _TEXT = re.compile(rb'"(?:content|text|reasoning_content|arguments)": ?"(?!")')
@@ -115,11 +115,17 @@ def request_body(
     return json.dumps(body | dict(load.extra)).encode()
 
 
-async def exchange(connection: Connection, route: str, body: bytes) -> Exchange:
-    """Send one request and time its answer. Never raises but for cancellation: see `error`."""
-    result = Exchange(time.monotonic())
+async def exchange(
+    connection: Connection, body: bytes, *, api: str = "chat", into: Exchange | None = None
+) -> Exchange:
+    """Send one request and time its answer, as it arrives, into `into` where that is given.
+
+    Never raises but for cancellation, after which the connection must be closed: see `error`.
+    """
+    result = into or Exchange(0.0)
+    result.started = time.monotonic()
     try:
-        response = await connection.request("POST", route, body)
+        response = await connection.request("POST", ROUTES[api], body)
         if response.status != 200:
             result.error = f"status {response.status}"
             await response.read()
@@ -132,7 +138,7 @@ async def exchange(connection: Connection, route: str, body: bytes) -> Exchange:
         else:
             answer = await response.read()
             result.arrivals.append(time.monotonic())
-            _take_usage(result, answer)
+            result.text = _text_of(_take_usage(result, answer))
     except (OSError, EOFError, ValueError) as error:
         result.error = type(error).__name__
         await connection.close()
@@ -151,12 +157,26 @@ def _take_event(result: Exchange, event: bytes, arrival: float) -> None:
         result.error = "error in the stream"
 
 
-def _take_usage(result: Exchange, data: bytes) -> None:
-    usage = json.loads(data).get("usage") or {}
-    result.num_prompt_tokens = usage.get("prompt_tokens") or 0
+def _take_usage(result: Exchange, data: bytes) -> dict[str, Any]:
+    answer: dict[str, Any] = json.loads(data)
+    usage = answer.get("usage") or {}
+    num_prompt = result.num_prompt_tokens = usage.get("prompt_tokens") or 0
     result.num_output_tokens = usage.get("completion_tokens") or 0
-    details = usage.get("prompt_tokens_details") or {}
-    result.num_cached_tokens = details.get("cached_tokens") or 0
+    num_cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens")
+    result.num_cached_tokens = num_cached
+    # llama-server's own count, where there is one, is not a difference of two others.
+    num_computed = (answer.get("timings") or {}).get("prompt_n")
+    if num_computed is None and num_cached is not None:
+        num_computed = num_prompt - num_cached
+    result.num_computed_tokens = num_computed
+    return answer
+
+
+def _text_of(answer: dict[str, Any]) -> str:
+    """What the model wrote, thoughts first."""
+    choice = (answer.get("choices") or [{}])[0]
+    message = choice.get("message") or {"content": choice.get("text")}
+    return (message.get("reasoning_content") or "") + (message.get("content") or "")
 
 
 async def find_rate(address: Address, load: Load) -> Rate:
@@ -166,7 +186,7 @@ async def find_rate(address: Address, load: Load) -> Rate:
     for num_words in (16, 80):
         text = " ".join(Random(num_words).choices(WORDS, k=num_words))
         body = request_body(load, text, shared="", num_output_tokens=1, stream=False, seed=0)
-        result = await exchange(connection, _ROUTES[load.api], body)
+        result = await exchange(connection, body, api=load.api)
         counts.append(result.num_prompt_tokens)
         if result.error or not result.num_prompt_tokens:
             await connection.close()
@@ -185,7 +205,7 @@ async def _drive(address: Address, load: Load, rate: Rate, exchanges: list[Excha
         try:
             for number in numbers:
                 body = prompts.body(number)
-                exchanges.append(await exchange(connection, _ROUTES[load.api], body))
+                exchanges.append(await exchange(connection, body, api=load.api))
         finally:
             await connection.close()
 
@@ -236,7 +256,7 @@ def add_load_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output-tokens", type=int, default=default.num_output_tokens)
     parser.add_argument("--shared-prefix", type=int, default=0, help="tokens before each prompt")
     parser.add_argument("--distinct", type=int, default=0, help="number of prompts; 0: no repeat")
-    parser.add_argument("--api", choices=_ROUTES, default=default.api)
+    parser.add_argument("--api", choices=ROUTES, default=default.api)
     parser.add_argument("--stream", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--ignore-eos", action="store_true")
     parser.add_argument("--temperature", type=float, default=default.temperature)
@@ -244,7 +264,6 @@ def add_load_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default=default.model, help="the model field of requests")
     parser.add_argument("--timeout", type=float, default=default.timeout, help="of the run, s")
     parser.add_argument("--extra", type=json.loads, default={}, help="more body fields, as JSON")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
 
 def load_from(options: argparse.Namespace) -> Load:
@@ -271,6 +290,7 @@ def main() -> int:
     parser.add_argument("--url", default="http://127.0.0.1:8080")
     parser.add_argument("--server-pid", type=int, help="measure this process too")
     add_load_options(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     options = parser.parse_args()
     try:
         address = Address.parse(options.url)

@@ -15,43 +15,16 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import llama_cpp
 import numpy as np
 from gguf import GGUFWriter
 from numpy.typing import NDArray
+from shapes import SHAPES, Shape, tensor_shapes
 from vocabulary import Vocabulary, build_vocabulary
 
 Array = NDArray[np.float16] | NDArray[np.float32]
-
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """The dimensions of a decoder with grouped-query attention and tied embeddings."""
-
-    architecture: str
-    num_layers: int
-    width: int
-    feed_forward: int
-    num_heads: int
-    num_kv_heads: int
-    head: int
-    vocabulary: int
-    context_length: int
-    rope_base: float
-    has_head_norms: bool
-
-
-SHAPES = {
-    "qwen3-0.6b": Shape("qwen3", 28, 1024, 3072, 16, 8, 128, 151_936, 40_960, 1e6, True),
-    "qwen3-1.7b": Shape("qwen3", 28, 2048, 6144, 16, 8, 128, 151_936, 40_960, 1e6, True),
-    "qwen3-4b": Shape("qwen3", 36, 2560, 9728, 32, 8, 128, 151_936, 40_960, 1e6, True),
-    "llama-1b": Shape("llama", 16, 2048, 8192, 32, 8, 64, 128_256, 131_072, 5e5, False),
-    # Not a real shape: quick to make and to run, for trying the benchmarks themselves.
-    "toy": Shape("qwen3", 2, 256, 512, 4, 2, 64, 4_096, 8_192, 1e6, True),
-}
 
 FILE_TYPES = {
     "F16": llama_cpp.LLAMA_FTYPE_MOSTLY_F16,
@@ -98,39 +71,16 @@ OUTPUT_DEVIATION = 4.0
 """Of the logits. A few dozen tokens share the probability, as in a trained model's open text."""
 
 
-def tensor_shapes(shape: Shape) -> dict[str, tuple[int, ...]]:
-    """Every tensor's name and shape in file order; a matrix is (outputs, inputs)."""
-    queries, keys = shape.num_heads * shape.head, shape.num_kv_heads * shape.head
-    shapes: dict[str, tuple[int, ...]] = {
-        "token_embd.weight": (shape.vocabulary, shape.width),
-        "output_norm.weight": (shape.width,),
-    }
-    for layer in range(shape.num_layers):
-        block = f"blk.{layer}."
-        shapes[block + "attn_norm.weight"] = (shape.width,)
-        shapes[block + "attn_q.weight"] = (queries, shape.width)
-        shapes[block + "attn_k.weight"] = (keys, shape.width)
-        shapes[block + "attn_v.weight"] = (keys, shape.width)
-        shapes[block + "attn_output.weight"] = (shape.width, queries)
-        if shape.has_head_norms:
-            shapes[block + "attn_q_norm.weight"] = (shape.head,)
-            shapes[block + "attn_k_norm.weight"] = (shape.head,)
-        shapes[block + "ffn_norm.weight"] = (shape.width,)
-        shapes[block + "ffn_gate.weight"] = (shape.feed_forward, shape.width)
-        shapes[block + "ffn_up.weight"] = (shape.feed_forward, shape.width)
-        shapes[block + "ffn_down.weight"] = (shape.width, shape.feed_forward)
-    return shapes
-
-
 def random_tensors(shape: Shape, vocabulary: Vocabulary, seed: int) -> Iterator[Array]:
     """The weights in the order of `tensor_shapes`, one tensor in memory at a time."""
     random = np.random.default_rng(seed)
     for name, dimensions in tensor_shapes(shape).items():
-        if name == "output_norm.weight":
+        if name == shape.output_norm:
             scale = OUTPUT_DEVIATION / (EMBEDDING_DEVIATION * math.sqrt(shape.width))
             yield np.full(dimensions, scale, np.float32)
         elif len(dimensions) == 1:
-            yield np.ones(dimensions, np.float32)
+            # ssm_a is a decay, -exp(A_log) in the papers: above 0 the state would grow for ever.
+            yield np.full(dimensions, -1 if name.endswith("ssm_a") else 1, np.float32)
         elif name == "token_embd.weight":
             embedding = _random_matrix(random, dimensions, EMBEDDING_DEVIATION)
             # A logit near zero, far below the best: special tokens, padding and odd bytes never
@@ -138,7 +88,13 @@ def random_tensors(shape: Shape, vocabulary: Vocabulary, seed: int) -> Iterator[
             embedding[vocabulary.num_readable :] *= np.float16(0.01)
             yield embedding
         else:
-            yield _random_matrix(random, dimensions, 1 / math.sqrt(dimensions[1]))
+            matrix = _random_matrix(random, dimensions, 1 / math.sqrt(dimensions[1]))
+            yield matrix.astype(np.float32) if _is_single(name, dimensions) else matrix
+
+
+def _is_single(name: str, dimensions: tuple[int, ...]) -> bool:
+    """llama.cpp computes with norms and convolutions in single precision only."""
+    return len(dimensions) == 1 or name.endswith(("conv.weight", "conv1d.weight"))
 
 
 def _random_matrix(
@@ -158,21 +114,10 @@ def write_model(shape: Shape, path: Path, *, name: str, seed: int = 0) -> None:
     writer.add_type("model")
     writer.add_name(name)
     writer.add_file_type(llama_cpp.LLAMA_FTYPE_MOSTLY_F16)
-    writer.add_context_length(shape.context_length)
-    writer.add_embedding_length(shape.width)
-    writer.add_block_count(shape.num_layers)
-    writer.add_feed_forward_length(shape.feed_forward)
-    writer.add_head_count(shape.num_heads)
-    writer.add_head_count_kv(shape.num_kv_heads)
-    writer.add_key_length(shape.head)
-    writer.add_value_length(shape.head)
-    writer.add_rope_dimension_count(shape.head)
-    writer.add_rope_freq_base(shape.rope_base)
-    writer.add_layer_norm_rms_eps(1e-6)
-    writer.add_vocab_size(shape.vocabulary)
+    _add_shape(writer, shape)
     _add_vocabulary(writer, vocabulary)
     for tensor, dimensions in tensor_shapes(shape).items():
-        kind = np.dtype(np.float32 if len(dimensions) == 1 else np.float16)
+        kind = np.dtype(np.float32 if _is_single(tensor, dimensions) else np.float16)
         writer.add_tensor_info(tensor, dimensions, kind, math.prod(dimensions) * kind.itemsize)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
@@ -180,6 +125,30 @@ def write_model(shape: Shape, path: Path, *, name: str, seed: int = 0) -> None:
     for values in random_tensors(shape, vocabulary, seed):
         writer.write_tensor_data(values)
     writer.close()
+
+
+def _add_shape(writer: GGUFWriter, shape: Shape) -> None:
+    writer.add_context_length(shape.context_length)
+    writer.add_embedding_length(shape.width)
+    writer.add_block_count(shape.num_layers)
+    writer.add_feed_forward_length(shape.feed_forward)
+    writer.add_head_count(shape.num_heads)
+    if shape.architecture == "lfm2":
+        # Here the layers without attention are told by having no heads.
+        layers = range(shape.num_layers)
+        writer.add_head_count_kv([shape.num_kv_heads * shape.attends(n) for n in layers])
+    else:
+        writer.add_head_count_kv(shape.num_kv_heads)
+    writer.add_key_length(shape.head)
+    writer.add_value_length(shape.head)
+    writer.add_rope_dimension_count(shape.rotary or shape.head)
+    if shape.rope_sections:
+        writer.add_rope_dimension_sections(shape.rope_sections)
+    writer.add_rope_freq_base(shape.rope_base)
+    writer.add_layer_norm_rms_eps(1e-6)
+    writer.add_vocab_size(shape.vocabulary)
+    for key, value in (shape.mixer.keys() if shape.mixer else {}).items():
+        writer.add_uint32(f"{shape.architecture}.{key}", value)
 
 
 def _add_vocabulary(writer: GGUFWriter, vocabulary: Vocabulary) -> None:

@@ -101,7 +101,9 @@ async def run(options: argparse.Namespace) -> list[Measurement]:
         source=str(options.model), ctx_size=2048, kv_tokens=8192, threads=options.threads
     )
     clock = DecodeClock()
-    client = EngineClient(lambda: load_engine(options.model, settings, lambda _: True))
+    client = EngineClient(
+        lambda: load_engine(options.model, settings, lambda _: True), max_queue=settings.max_queue
+    )
     await client.start()
     try:
         await measure(client, clock, options, 1)  # warm-up

@@ -15,9 +15,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from compare import free_port, running, wait_ready
 from connection import Address
 from load import Load, measure
+from server import free_port, running, wait_ready
 
 
 def main_thread_seconds(pid: int) -> float:

@@ -2,41 +2,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
-from connection import Address
-from load import Load, PromptMaker, Rate, measure
-from report import Report
-
-Answer = Callable[[dict[str, Any]], tuple[int, bytes]]
-
-
-@asynccontextmanager
-async def serving(answer: Answer) -> AsyncIterator[Address]:
-    """A server that answers each request with the status and body that `answer` makes of it."""
-
-    handlers: list[asyncio.Task[Any] | None] = []
-
-    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        handlers.append(asyncio.current_task())
-        with suppress(asyncio.IncompleteReadError):
-            while True:
-                head = await reader.readuntil(b"\r\n\r\n")
-                length = int(head.split(b"Content-Length: ")[1])
-                status, body = answer(json.loads(await reader.readexactly(length)))
-                writer.write(b"HTTP/1.1 %d X\r\nContent-Length: %d\r\n\r\n" % (status, len(body)))
-                writer.write(body)
-        writer.close()
-        await writer.wait_closed()
-
-    server = await asyncio.start_server(handle, "127.0.0.1", 0)
-    async with server:
-        yield Address("127.0.0.1", server.sockets[0].getsockname()[1], "")
-        # Each handler ends when its client has closed.
-        await asyncio.gather(*filter(None, handlers))
+from canned_server import Answer, canned_serving, text_event, usage_event
+from connection import Connection
+from load import Load, PromptMaker, Rate, exchange, measure
+from report import Exchange, Report
 
 
 def num_prompt_tokens(body: dict[str, Any]) -> int:
@@ -48,10 +20,8 @@ def stream_words(body: dict[str, Any]) -> tuple[int, bytes]:
     usage = {"prompt_tokens": num_prompt_tokens(body), "completion_tokens": body["max_tokens"]}
     if not body["stream"]:
         return 200, json.dumps({"choices": [], "usage": usage}).encode()
-    events: list[Any] = [{"choices": [{"delta": {"role": "assistant", "content": ""}}]}]
-    events += [{"choices": [{"delta": {"content": "a"}}]}] * body["max_tokens"]
-    events += [{"choices": [], "usage": usage}]
-    return 200, b"".join(b"data: %b\n\n" % json.dumps(event).encode() for event in events)
+    text = text_event("") + text_event("a") * body["max_tokens"]
+    return 200, text + usage_event(num_prompt_tokens(body), body["max_tokens"])
 
 
 def fail_streams(body: dict[str, Any]) -> tuple[int, bytes]:
@@ -64,8 +34,25 @@ def break_streams(body: dict[str, Any]) -> tuple[int, bytes]:
 
 def run(answer: Answer, load: Load) -> Report:
     async def drive() -> Report:
-        async with serving(answer) as address:
+        async with canned_serving(answer) as address:
             return await measure(address, load)
+
+    return asyncio.run(drive())
+
+
+CACHED_FIVE = {"cached_tokens": 5}
+
+
+def exchange_of(answer: dict[str, Any]) -> Exchange:
+    """What is made of a whole answer."""
+
+    async def drive() -> Exchange:
+        async with canned_serving(lambda body: (200, json.dumps(answer).encode())) as address:
+            connection = Connection(address)
+            try:
+                return await exchange(connection, b"{}")
+            finally:
+                await connection.close()
 
     return asyncio.run(drive())
 
@@ -114,6 +101,26 @@ def test_the_same_seed_makes_the_same_prompts() -> None:
     rate = Rate(per_word=1.0, overhead=0.0)
     first, second = PromptMaker(Load(seed=3), rate), PromptMaker(Load(seed=3), rate)
     assert first.body(2) == second.body(2)
+
+
+def test_what_was_not_cached_was_computed() -> None:
+    answer = exchange_of({"usage": {"prompt_tokens": 9, "prompt_tokens_details": CACHED_FIVE}})
+    assert (answer.num_cached_tokens, answer.num_computed_tokens) == (5, 4)
+
+
+def test_a_count_of_computed_tokens_is_believed_first() -> None:
+    usage = {"prompt_tokens": 9, "prompt_tokens_details": CACHED_FIVE}
+    assert exchange_of({"usage": usage, "timings": {"prompt_n": 6}}).num_computed_tokens == 6
+
+
+def test_a_server_without_a_cache_in_its_usage_tells_nothing_of_it() -> None:
+    answer = exchange_of({"usage": {"prompt_tokens": 9}})
+    assert (answer.num_cached_tokens, answer.num_computed_tokens) == (None, None)
+
+
+def test_thoughts_belong_to_the_text_of_an_answer() -> None:
+    message = {"reasoning_content": "Hm. ", "content": "Yes."}
+    assert exchange_of({"choices": [{"message": message}]}).text == "Hm. Yes."
 
 
 def test_prompts_share_their_prefix_only() -> None:

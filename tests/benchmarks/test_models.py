@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 
 import llama_cpp
 import pytest
-from models import SHAPES, make_model, tensor_shapes
+from models import make_model
+from shapes import SHAPES, tensor_shapes
 from vocabulary import CONTROL, build_vocabulary
 from words import WORDS
 
@@ -34,10 +36,33 @@ def test_a_vocabulary_too_small_says_so() -> None:
         build_vocabulary(1000)
 
 
-def test_the_real_shape_has_its_number_of_parameters() -> None:
-    sizes = tensor_shapes(SHAPES["qwen3-0.6b"]).values()
-    total = sum(size[0] * (size[1] if len(size) > 1 else 1) for size in sizes)
-    assert total == 596_049_920
+@pytest.mark.parametrize(
+    ("name", "num_parameters"),
+    [
+        ("qwen3-0.6b", 596_049_920),
+        ("lfm2-350m", 354_483_968),
+        ("lfm2-1.2b", 1_170_340_608),
+        ("qwen3.5-0.8b", 752_393_024),
+    ],
+)
+def test_a_real_shape_has_its_number_of_parameters(name: str, num_parameters: int) -> None:
+    sizes = tensor_shapes(SHAPES[name]).values()
+    assert sum(math.prod(size) for size in sizes) == num_parameters
+
+
+@pytest.mark.gguf
+@pytest.mark.parametrize("name", ["toy-lfm2", "toy-qwen3.5"])
+def test_a_hybrid_loads_and_is_told_as_one(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "toy.gguf"
+    make_model(name, "F16", path)
+    llama_cpp.llama_backend_init()
+    model = llama_cpp.llama_model_load_from_file(
+        os.fsencode(path), llama_cpp.llama_model_default_params()
+    )
+    assert model
+    is_hybrid = llama_cpp.llama_model_is_hybrid(model)
+    llama_cpp.llama_model_free(model)
+    assert is_hybrid
 
 
 @pytest.mark.gguf

@@ -272,3 +272,38 @@ def test_any_conversations_say_the_same_as_without_a_cache(
     if cache_ram == RAM or memory.cuts:
         assert engine.stats().num_cached_tokens > 0
     assert engine.stats().num_parked_bytes <= cache_ram
+
+
+@pytest.mark.parametrize(("prompt_seconds", "num_cached"), [(1e-6, 0), (1e3, 29)])
+def test_what_is_parked_is_read_back_only_where_that_beats_computing(
+    prompt_seconds: float, num_cached: int
+) -> None:
+    engine = fake_engine(FakeRunner(64), cache_ram=RAM)
+    for id in "abab":
+        ask(engine, id, id * 30)
+    assert engine.stats().num_parked_bytes > 0
+    for _ in range(50):
+        engine._cache.prompt_rate.observe(1, prompt_seconds)
+    assert cached(ask(engine, "again", "a" * 30), "again") == num_cached
+
+
+def test_system_prompts_are_marked_and_cut_off_from_what_follows() -> None:
+    engine = fake_engine(FakeRunner(256))
+    system = "You are a helpful assistant. "
+    layouts = (PromptLayout(message_ends=(len(system),)),)
+    ask(engine, "a", system + "Hello!", layouts=layouts, scope="s")
+    nodes = list(engine._cache.trees["s"].nodes())
+    assert [(node.end, node.is_anchor) for node in nodes] == [
+        (len(system), True),
+        (len(system) + 6 + 7, False),
+    ]
+
+
+def test_what_is_only_remembered_is_forgotten_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("llmd.engine.kv_cache.MAX_GHOST_TOKENS", 100)
+    engine = fake_engine(FakeRunner(64))
+    for index in range(130):
+        ask(engine, str(index), f"prompt number {index}", max_tokens=1, scope=str(index % 40))
+    num_tokens = sum(len(node) for tree in engine._cache.trees.values() for node in tree.nodes())
+    assert num_tokens < 100 + 64 * 20
+    assert len(engine._cache.trees) <= 40
