@@ -77,6 +77,7 @@ class KVCache:
         self._checkpoints = Checkpoints(runner, parking, self._live)
         self._clock = clock
         self._copy_rate = Rate()
+        self._save_rate = Rate()
         self._running: list[Sequence] = []
         self._now = self._num_kept = 0
         parking.load_index(self.trees)
@@ -332,9 +333,19 @@ class KVCache:
         """Let an idle end out of the model's memory, or its last piece."""
         if len(node) > PIECE and not self._parking.has(node):
             self._split(node, (len(node) - 1) // PIECE * PIECE)
-        if self._parking.is_open and not self._parking.has(node):
-            self._parking.park(node, self._live.copy(node))
+        if self._parking.is_open and not self._parking.has(node) and self._saves_fast(len(node)):
+            started = self._clock()
+            state = self._live.copy(node)
+            self._save_rate.observe(len(node), self._clock() - started)
+            self._parking.park(node, state)
         self._live.drop(node)
+
+    def _saves_fast(self, num_tokens: int) -> bool:
+        """Whether saving beats computing. Without flash attention llama.cpp may take as long for
+        cells that lie scattered, and everybody waits meanwhile.
+        """
+        seconds = self._save_rate.seconds(num_tokens)
+        return not self.prompt_rate.is_known or seconds < self.prompt_rate.seconds(num_tokens)
 
     def _prune_ghosts(self) -> None:
         """Forget the oldest of what is remembered without its state."""

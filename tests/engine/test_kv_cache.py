@@ -307,3 +307,15 @@ def test_what_is_only_remembered_is_forgotten_in_the_end(monkeypatch: pytest.Mon
     num_tokens = sum(len(node) for tree in engine._cache.trees.values() for node in tree.nodes())
     assert num_tokens < 100 + 64 * 20
     assert len(engine._cache.trees) <= 40
+
+
+def test_what_takes_longer_to_save_than_to_compute_is_not_parked() -> None:
+    engine = fake_engine(FakeRunner(64), cache_ram=RAM)
+    ask(engine, "a", "a" * 30)
+    for _ in range(50):
+        engine._cache.prompt_rate.observe(1000, 1e-6)
+    for id in "bcd":
+        ask(engine, id, id * 30)
+    stats = engine.stats()
+    assert stats.num_parked_bytes < 1000, "one was saved to find out, and no more"
+    assert all(ask(engine, "again" + id, id * 30).reason("again" + id) for id in "abcd")
