@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +15,13 @@ import json_dialogues
 import tool_dialogues
 import words
 from scene import Dialogue, Scene
-from schemas import tool_schema
+from schemas import spare_schema, tool_schema
 from tokenizer import Tokenizer
-from toolbox import Tool, draw_tool, draw_tools
+from toolbox import Tool, draw_tool, draw_tools, made_tool
 from values import Values
 from words import phrases
 
 HERE = Path(__file__).parent
-PROMPT_SHARE = 0.2
-PROMPT_WEIGHT = 0.3
 PLAIN_SYSTEM = phrases("""
     You are a helpful assistant. | You are a helpful assistant. | You are a helpful AI
     assistant. | You are a friendly assistant. | Be brief. | Answer briefly. | You are an AI
@@ -210,14 +209,31 @@ def toolkit(values: Values) -> list[Tool]:
 
 
 def tool_call(values: Values) -> Dialogue:
-    """One to five requests that tools answer, the last ending with the call."""
+    """One to three requests that tools answer, the last ending with the call."""
     scene, tools = start(values, True), toolkit(values)
     if values.chance(0.1):
         tool_dialogues.no_tool(scene)
-    for _ in range(values.rng.choice((0, 0, 1, 2, 4))):
+    for _ in range(values.rng.choice((0, 0, 0, 0, 1, 2))):
         tool_dialogues.use_tool(scene, values.rng.choice(tools))
     tool_dialogues.call_tool(scene, values.rng.choice(tools))
     return finish(values, scene, tools)
+
+
+def tool_series(values: Values) -> Dialogue:
+    """Two to six tools in short schemas and a request for each: a choice in every answer.
+
+    Half of the dialogues have tools whose names say nothing. No result comes between, so that a
+    dialogue holds as many choices as it can. They never think: of all the answers, the template
+    would keep the thought of the last one only.
+    """
+    scene = Scene(values)
+    draw = values.rng.choice((draw_tool, made_tool))
+    tools = draw_tools(values, values.rng.choice((2, 3, 3, 4, 4, 5, 6)), draw)
+    if values.chance(0.5):
+        tools = [replace(tool, name=values.plain()) for tool in tools]
+    for tool in values.rng.sample(tools, len(tools)):
+        tool_dialogues.call_tool(scene, tool)
+    return Dialogue(scene.messages, [spare_schema(tool) for tool in tools], expect=scene.expect)
 
 
 def tool_answer(values: Values) -> Dialogue:
@@ -310,19 +326,20 @@ def basics(values: Values) -> Dialogue:
 MIX: dict[Callable[[Values], Dialogue], float] = {
     chat: 1.2,
     memory: 0.7,
-    identity: 0.4,
-    persona: 0.5,
-    basics: 1.2,
-    repetition: 0.5,
-    structured: 3.5,
-    tool_call: 6.5,
-    tool_answer: 1.2,
-    tool_idle: 1.2,
-    tool_pair: 0.8,
-    tool_loop: 0.8,
-    tool_output: 0.6,
-    long_chat: 0.05,
-    long_work: 0.1,
+    identity: 0.3,
+    persona: 0.3,
+    basics: 0.7,
+    repetition: 1.3,
+    structured: 8.0,
+    tool_series: 3.5,
+    tool_call: 5.0,
+    tool_answer: 1.3,
+    tool_idle: 1.3,
+    tool_pair: 1.0,
+    tool_loop: 0.5,
+    tool_output: 0.5,
+    long_chat: 0.03,
+    long_work: 0.05,
 }
 
 
@@ -330,17 +347,15 @@ def draw_dialogue(values: Values) -> Dialogue:
     """Draw one dialogue of the mix; a third of them think."""
     maker = values.rng.choices(list(MIX), list(MIX.values()))[0]
     dialogue = maker(values)
-    dialogue.thinking = values.chance(0.3)
+    dialogue.thinking = maker is not tool_series and values.chance(0.35)
     return dialogue
 
 
-def encode(
-    tokenizer: Tokenizer, dialogue: Dialogue, rng: random.Random
-) -> tuple[list[int], list[float]]:
+def encode(tokenizer: Tokenizer, dialogue: Dialogue) -> tuple[list[int], list[float]]:
     """Return a dialogue's tokens and, for each, the weight of predicting it.
 
-    Answers weigh 1, a sample of the other tokens little. With thinking on, answers before the
-    last user message weigh nothing, since the template drops their thoughts.
+    Answers weigh 1, all else nothing. With thinking on, answers before the last user message
+    weigh nothing either, since the template drops their thoughts.
     """
     tokens: list[int] = []
     weights: list[float] = []
@@ -359,21 +374,7 @@ def encode(
             rest = block
         ids = tokenizer.encode(rest + (head if index + 1 < len(blocks) else ""))
         tokens += ids
-        weights += [PROMPT_WEIGHT if rng.random() < PROMPT_SHARE else 0.0 for _ in ids]
-    return tokens, weights
-
-
-def draw_drill(values: Values, size: int) -> tuple[list[int], list[float]]:
-    """Draw a copy drill: random tokens that come back several times, with weight on the returns."""
-    rng = values.rng
-    part = [rng.randrange(12, size) for _ in range(rng.randint(3, 14))]
-    tokens, weights = list(part), [0.0] * len(part)
-    for _ in range(rng.randint(2, 5)):
-        noise = [rng.randrange(12, size) for _ in range(rng.randint(0, 6))]
-        start = rng.randrange(len(part) - 1)
-        again = part[start:] if rng.random() < 0.5 else part
-        tokens += noise + again
-        weights += [0.0] * (len(noise) + 1) + [1.0] * (len(again) - 1)
+        weights += [0.0] * len(ids)
     return tokens, weights
 
 

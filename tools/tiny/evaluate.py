@@ -16,7 +16,7 @@ import json_dialogues
 import llama_cpp
 import tool_dialogues
 from scene import Dialogue, Expectation, Scene
-from toolbox import draw_tools, known_tool, made_tool
+from toolbox import distinct, draw_tools, known_tool, made_tool
 from values import Values
 
 CASES = 200
@@ -137,14 +137,8 @@ def known_call(values: Values) -> Dialogue:
     """Weather, calculator or search, with up to two other tools."""
     scene = corpus.start(values, True)
     tool = known_tool(values, values.rng.choice((0, 1, 4)))
-    tools = [
-        tool,
-        *(
-            t
-            for t in draw_tools(values, values.rng.randint(0, 2))
-            if t.lead != tool.lead and t.name != tool.name
-        ),
-    ]
+    others = draw_tools(values, values.rng.randint(0, 2))
+    tools = [tool, *(other for other in others if distinct(other, [tool]))]
     values.rng.shuffle(tools)
     tool_dialogues.call_tool(scene, tool)
     return corpus.finish(values, scene, tools)
@@ -153,13 +147,7 @@ def known_call(values: Values) -> Dialogue:
 def unseen_call(values: Values) -> Dialogue:
     """A tool whose topic, name or argument never occurred in training, among up to three."""
     scene = corpus.start(values, True)
-    tools = [made_tool(values)]
-    for _ in range(values.rng.randint(0, 2)):
-        other = made_tool(values)
-        if {other.name, other.lead, other.description}.isdisjoint(
-            text for t in tools for text in (t.name, t.lead, t.description)
-        ):
-            tools.append(other)
+    tools = draw_tools(values, values.rng.randint(1, 3), made_tool)
     tool_dialogues.call_tool(scene, values.rng.choice(tools))
     return corpus.finish(values, scene, tools)
 

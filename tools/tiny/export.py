@@ -9,7 +9,7 @@ import gguf
 import numpy as np
 import torch
 from gguf.quants import quantize
-from model import Model, Shape
+from model import Model, Shape, shape_of
 from tokenizer import CONTROL, USER_DEFINED, Tokenizer
 
 HERE = Path(__file__).parent
@@ -84,8 +84,9 @@ def add_tensors(writer: gguf.GGUFWriter, model: Model, kind: gguf.GGMLQuantizati
 def export(vocabulary: Path, checkpoint: Path, out: Path, kind: gguf.GGMLQuantizationType) -> None:
     """Write the GGUF file."""
     tokenizer = Tokenizer.load(vocabulary)
-    model = Model(Shape(vocabulary=len(tokenizer.tokens)))
-    model.load_state_dict(torch.load(checkpoint, weights_only=True)["model"])
+    state = torch.load(checkpoint, weights_only=True)["model"]
+    model = Model(shape_of(state))
+    model.load_state_dict(state)
     writer = gguf.GGUFWriter(out, "llama")
     add_card(writer)
     add_shape(writer, model.shape)

@@ -43,6 +43,12 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return torch.stack((a * cos - b * sin, a * sin + b * cos), dim=-1).flatten(-2)
 
 
+def shape_of(state: dict[str, Tensor]) -> Shape:
+    """Return the shape of the model whose weights these are; only its depth may be unusual."""
+    layers = 1 + max(int(name.split(".")[1]) for name in state if name.startswith("blocks."))
+    return Shape(vocabulary=len(state["token_embd.weight"]), layers=layers)
+
+
 class Norm(nn.Module):
     """Root-mean-square normalisation with a learned gain."""
 
@@ -111,13 +117,19 @@ class Model(nn.Module):
                 scale *= (2 * self.shape.layers) ** -0.5
             nn.init.normal_(weight, std=scale)
 
-    def hidden(self, tokens: Tensor) -> Tensor:
-        """Return the normed last hidden states for tokens [batch, time]."""
+    def hidden(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the normed hidden states after half the layers, after all but two, and after all.
+
+        Tokens are [batch, time].
+        """
         time = tokens.shape[1]
         x = self.token_embd(tokens)
+        states = []
         for block in self.blocks:
             x = block(x, self.cos[:time], self.sin[:time])
-        return self.output_norm(x)
+            states.append(x)
+        half, late, last = states[self.shape.layers // 2 - 1], states[-3], states[-1]
+        return self.output_norm(half), self.output_norm(late), self.output_norm(last)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        return F.linear(self.hidden(tokens), self.token_embd.weight)
+        return F.linear(self.hidden(tokens)[-1], self.token_embd.weight)

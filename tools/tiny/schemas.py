@@ -8,11 +8,17 @@ from toolbox import Slot, Tool
 from values import Values
 
 
-def property_schema(values: Values, slot: Slot, titled: bool, described: bool) -> dict[str, Any]:
-    """Return the JSON schema of one argument with its keys in a drawn order."""
+def property_of(slot: Slot) -> dict[str, Any]:
+    """Return the JSON schema of one argument without words."""
     schema: dict[str, Any] = {"type": slot.type}
     if slot.type == "array":
         schema["items"] = {"type": "string"}
+    return schema
+
+
+def property_schema(values: Values, slot: Slot, titled: bool, described: bool) -> dict[str, Any]:
+    """Return the JSON schema of one argument with its keys in a drawn order."""
+    schema = property_of(slot)
     if described:
         schema["description"] = slot.description
     if titled:
@@ -22,6 +28,26 @@ def property_schema(values: Values, slot: Slot, titled: bool, described: bool) -
         values.rng.shuffle(keys)
         schema = {key: schema[key] for key in keys}
     return schema
+
+
+def spare_schema(tool: Tool) -> dict[str, Any]:
+    """Return the tool as the shortest function definition that is complete."""
+    properties = {slot.name: property_of(slot) for slot in tool.slots}
+    parameters = {"type": "object", "properties": properties}
+    return {
+        "type": "function",
+        "function": {
+            "name": tool.name,
+            "description": tool.description,
+            "parameters": parameters,
+        },
+    }
+
+
+def speaks(tool: Tool) -> bool:
+    """Tell whether the name alone says what the tool is for."""
+    words = (word.strip(".") for word in tool.description.lower().split())
+    return any(len(word) > 2 and word in tool.name.lower() for word in words)
 
 
 def tool_schema(values: Values, tool: Tool) -> dict[str, Any]:
@@ -50,7 +76,7 @@ def tool_schema(values: Values, tool: Tool) -> dict[str, Any]:
     }
     if values.chance(0.25):
         function["strict"] = values.chance(0.6)
-    if values.chance(0.05):
+    if values.chance(0.05) and speaks(tool):
         del function["description"]
     elif values.chance(0.15):
         function = {key: function[key] for key in sorted(function)}

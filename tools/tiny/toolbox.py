@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -59,6 +60,9 @@ rename restart approve reject order ship track activate disable enable update re
 call invite ban block follow pause resume download upload reset
 """.split()
 
+# Leads of tools that are never offered together: "What is 3 + 4?" asks for both.
+ALIKE = ({"{0}", "{0} + {1}"}, {"{0}", "{0} * {1}"})
+
 
 def known_tool(values: Values, index: int | None = None) -> Tool:
     """Return one of the tools written by hand, in a drawn variant."""
@@ -84,7 +88,7 @@ def known_tool(values: Values, index: int | None = None) -> Tool:
 def disguised(values: Values, tool: Tool) -> Tool:
     """Return the tool, often under a name and with argument names that cannot be guessed."""
     name = tool.name
-    if values.chance(0.45):
+    if values.chance(0.6):
         name = values.pick(
             (
                 values.plain(),
@@ -94,7 +98,7 @@ def disguised(values: Values, tool: Tool) -> Tool:
             )
         )
     slots = tuple(
-        replace(slot, name=values.plain()) if values.chance(0.3) else slot for slot in tool.slots
+        replace(slot, name=values.plain()) if values.chance(0.4) else slot for slot in tool.slots
     )
     return replace(tool, name=name, slots=slots)
 
@@ -111,8 +115,8 @@ def identifier(values: Values, *parts: str) -> str:
 
 def made_tool(values: Values) -> Tool:
     """Return a tool made from drawn words; its name, topic and argument may mean nothing."""
-    topic = values.plain() if values.chance(0.35) else values.listed(words.TOPICS)
-    entity = values.plain() if values.chance(0.25) else values.listed(words.ENTITIES)
+    topic = values.plain() if values.chance(0.5) else values.listed(words.TOPICS)
+    entity = values.plain() if values.chance(0.35) else values.listed(words.ENTITIES)
     argument = values.pick(
         (entity, entity, f"{entity}_name", f"{entity}_id", "name", "id", "key", values.plain())
     )
@@ -216,12 +220,25 @@ def draw_tool(values: Values) -> Tool:
     return made_tool(values) if roll < 0.85 else form_tool(values)
 
 
-def draw_tools(values: Values, count: int) -> list[Tool]:
-    """Return tools whose names and descriptions differ."""
+def distinct(tool: Tool, others: list[Tool]) -> bool:
+    """Tell whether nothing that a user asks for could mean both the tool and one of the others."""
+    rivals = {tool.description, tool.name, *tool.asks}
+    if tool.lead != "Done":
+        rivals.add(tool.lead)
+    return all(
+        rivals.isdisjoint((other.description, other.name, other.lead, *other.asks))
+        and {tool.lead, other.lead} not in ALIKE
+        for other in others
+    )
+
+
+def draw_tools(
+    values: Values, count: int, draw: Callable[[Values], Tool] = draw_tool
+) -> list[Tool]:
+    """Return tools that users' requests tell apart."""
     tools: list[Tool] = []
     while len(tools) < count:
-        tool = draw_tool(values)
-        rivals = {tool.description, tool.name, tool.lead if tool.lead != "Done" else tool.name}
-        if all(rivals.isdisjoint((other.description, other.name, other.lead)) for other in tools):
+        tool = draw(values)
+        if distinct(tool, tools):
             tools.append(tool)
     return tools

@@ -8,12 +8,13 @@ import tempfile
 import time
 from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from batches import Batches
-from model import Model, Shape
+from model import Model, Shape, shape_of
 from muon import Muon
 from tokenizer import Tokenizer
 from torch import Tensor
@@ -31,11 +32,33 @@ def weighted_loss(model: Model, hidden: Tensor, tokens: Tensor, weights: Tensor)
     return (losses * weights[:, 1:].flatten()[where]).sum()
 
 
+def hint_loss(model: Model, states: Tensor, hints: Tensor) -> Tensor:
+    """Return the summed loss of reading hinted tokens off hidden states between layers.
+
+    What stands behind a tool's name shall carry that name along, and then the user's message the
+    name of the tool it needs, for the last layers to write it.
+    """
+    where = (hints >= 0).flatten().nonzero().squeeze(1)
+    logits = F.linear(states.flatten(0, 1)[where], model.token_embd.weight)
+    return F.cross_entropy(logits, hints.flatten()[where], reduction="sum")
+
+
 def rate(done: float, warmup: float, decay: float) -> float:
     """Return the share of the peak learning rate: warm-up, level, then linear decay."""
     if done < warmup:
         return max(done, 1e-3) / warmup
     return max(0.02, min(1.0, (1.0 - done) / decay))
+
+
+def optimizers(model: Model, muon: float, adam: float) -> list[torch.optim.Optimizer]:
+    """Return Muon for the matrices within layers and AdamW for all other weights."""
+    named = list(model.named_parameters())
+    matrices = [weight for name, weight in named if weight.dim() == 2 and "embd" not in name]
+    others = [weight for name, weight in named if weight.dim() != 2 or "embd" in name]
+    return [
+        Muon(matrices, muon),
+        torch.optim.AdamW(others, adam, betas=(0.9, 0.98), weight_decay=0.0),
+    ]
 
 
 class Trainer:
@@ -45,17 +68,16 @@ class Trainer:
         self.args, self.rank, self.drawn = args, rank, drawn
         tokenizer = Tokenizer.load(args.vocabulary)
         torch.manual_seed(args.seed)
-        self.model = Model(Shape(vocabulary=len(tokenizer.tokens)))
-        named = list(self.model.named_parameters())
-        matrices = [p for n, p in named if p.dim() == 2 and "embd" not in n]
-        others = [p for n, p in named if p.dim() != 2 or "embd" in n]
-        self.optimizers = [
-            Muon(matrices, args.muon),
-            torch.optim.AdamW(others, args.adam, betas=(0.9, 0.98), weight_decay=0.0),
-        ]
-        self.spent, self.seen, self.steps = 0.0, 0, 0
+        saved = None
         if args.checkpoint.exists():
-            self.load()
+            saved = torch.load(args.checkpoint, weights_only=True)
+        shape = Shape(vocabulary=len(tokenizer.tokens))
+        self.model = Model(shape_of(saved["model"]) if saved else shape)
+        self.optimizers = optimizers(self.model, args.muon, args.adam)
+        self.spent, self.seen, self.steps = 0.0, 0, 0
+        self.hinted = 0.0
+        if saved:
+            self.load(saved)
         elif args.weights is not None:
             load_weights(self.model, args.weights)
         self.hidden = torch.compile(self.model.hidden, dynamic=True)
@@ -64,12 +86,11 @@ class Trainer:
             Batches(tokenizer, seed, args.micro, args.longest, args.drills, args.copying)
         )
 
-    def load(self) -> None:
+    def load(self, state: dict[str, Any]) -> None:
         """Take up the last checkpoint."""
-        state = torch.load(self.args.checkpoint, weights_only=True)
         self.model.load_state_dict(state["model"])
-        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
+        for optimizer, part in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(part)
         self.spent, self.seen, self.steps = state["spent"], state["seen"], state["step"]
         if self.args.fresh_schedule:
             self.spent = 0.0
@@ -98,16 +119,22 @@ class Trainer:
         for group in (group for o in self.optimizers for group in o.param_groups):
             for weight in group["params"]:
                 weight.grad = torch.zeros_like(weight)
-        loss_sum, norm, count = 0.0, 0.0, 0
+        loss_sum, norm, count, hint_sum, hint_count = 0.0, 0.0, 0, 0.0, 0
         while count == 0 or self.drawn.value < goal:
-            tokens, weights = next(self.batches)
-            loss = weighted_loss(self.model, self.hidden(tokens), tokens, weights)
-            loss.backward()
+            tokens, weights, hints, asks = next(self.batches)
+            half, late, last = self.hidden(tokens)
+            loss = weighted_loss(self.model, last, tokens, weights)
+            hinted = hint_loss(self.model, half, hints)
+            asked = hint_loss(self.model, late, asks)
+            (loss + self.args.hints * (hinted + asked)).backward()
             loss_sum += loss.item()
+            hint_sum += asked.item()
+            hint_count += (asks >= 0).sum().item()
             norm += weights[:, 1:].sum().item()
             count += tokens.numel()
             with self.drawn.get_lock():
                 self.drawn.value += tokens.numel()
+        self.hinted = hint_sum / max(1, hint_count)
         grads = [weight.grad for weight in self.model.parameters()]
         facts = torch.tensor([loss_sum, norm, count, done if self.rank == 0 else 0.0])
         flat = torch.cat([grad.flatten() for grad in grads] + [facts])
@@ -138,7 +165,7 @@ class Trainer:
                 pace = (self.seen - seen_then) / (now - then)
                 print(
                     f"step {self.steps} done {done:.3f} tokens {self.seen} "
-                    f"loss {losses / 50:.4f} {pace:.0f}/s",
+                    f"loss {losses / 50:.4f} hint {self.hinted:.3f} {pace:.0f}/s",
                     flush=True,
                 )
                 losses, then, seen_then = 0.0, now, self.seen
@@ -173,8 +200,9 @@ def options() -> argparse.Namespace:
     parser.add_argument("--tokens", type=int, default=6144, help="in one step")
     parser.add_argument("--micro", type=int, default=1536, help="tokens in one pass")
     parser.add_argument("--longest", type=int, default=640, help="dialogue in tokens")
-    parser.add_argument("--drills", type=float, default=0.1, help="share of copy drills")
+    parser.add_argument("--drills", type=float, default=0.1, help="share of drills")
     parser.add_argument("--copying", type=float, default=0.0, help="share of mere repetition")
+    parser.add_argument("--hints", type=float, default=0.1, help="weight of a hint")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--muon", type=float, default=0.02)
     parser.add_argument("--adam", type=float, default=0.003)
