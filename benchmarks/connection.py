@@ -52,18 +52,28 @@ class Connection:
 
         The answer's body must be read to its end before the next request, or `close` called.
         """
-        if self._reader is None or self._writer is None or self._reader.at_eof():
-            await self.close()
-            self._reader, self._writer = await asyncio.open_connection(
-                self._address.host, self._address.port
-            )
-        self._writer.write(
+        data = (
             f"{method} {self._address.prefix}{path} HTTP/1.1\r\n"
             f"Host: {self._address.host}:{self._address.port}\r\n"
             "Content-Type: application/json\r\n"
-            f"Content-Length: {len(body)}\r\n\r\n".encode()
-            + body
+            f"Content-Length: {len(body)}\r\n\r\n"
+        ).encode() + body
+        if self._reader is not None and not self._reader.at_eof():
+            try:
+                return await self._exchange(data)
+            except (asyncio.IncompleteReadError, ConnectionError) as error:
+                # Servers close connections after a number of requests, and some do not say so.
+                if getattr(error, "partial", b""):
+                    raise
+        await self.close()
+        self._reader, self._writer = await asyncio.open_connection(
+            self._address.host, self._address.port
         )
+        return await self._exchange(data)
+
+    async def _exchange(self, data: bytes) -> Response:
+        assert self._reader is not None and self._writer is not None
+        self._writer.write(data)
         head = await self._reader.readuntil(b"\r\n\r\n")
         return Response.parse(head, self, self._reader)
 

@@ -142,7 +142,11 @@ def _make_engine(
     )
     cache = KVCache(
         runner,
-        Parking(plan.cache_ram, _make_disk_tier(model, settings), clock=time.perf_counter),
+        Parking(
+            plan.cache_ram,
+            _make_disk_tier(model, settings, context.num_cells),
+            clock=time.perf_counter,
+        ),
         num_cells=context.num_cells,
         num_ids=plan.num_ids,
         clock=time.perf_counter,
@@ -163,7 +167,7 @@ def _make_engine(
     )
 
 
-def _make_disk_tier(model: LlamaModel, settings: ModelSettings) -> DiskTier | None:
+def _make_disk_tier(model: LlamaModel, settings: ModelSettings, num_cells: int) -> DiskTier | None:
     """States on disk fit the same weights, the same llama.cpp and the same kinds of cells only."""
     if settings.cache_dir is None:
         return None
@@ -174,6 +178,7 @@ def _make_disk_tier(model: LlamaModel, settings: ModelSettings) -> DiskTier | No
         settings.cache_type_v,
         settings.flash_attn,
         settings.swa_full,
+        model.stretches_positions(num_cells),
     )
     fingerprint = blake2b(repr(identity).encode(), digest_size=16).hexdigest()
     return DiskTier(settings.cache_dir, fingerprint, int(settings.cache_disk), time.time)

@@ -145,6 +145,13 @@ class LlamaModel:
         source = llama_cpp.llama_model_chat_template(self._model, None)
         return source.decode("utf-8", "replace") if source else None
 
+    def stretches_positions(self, num_cells: int) -> bool:
+        """Whether positions are scaled for a long text: some models bring one set of factors for
+        contexts up to their original length, and one beyond (llama-model.cpp get_rope_factors).
+        """
+        original = self._number("rope.scaling.original_context_length", 0)
+        return 0 < original < num_cells
+
     def cache_bytes_per_token(self, type_k: str, type_v: str) -> int:
         """Bytes that one token of attention cache takes over all layers; 0 where there is none,
         and an upper bound for hybrids, whose layers llama.cpp's metadata does not tell apart.

@@ -48,3 +48,30 @@ def test_events_are_found_byte_by_byte(end: bytes) -> None:
     splitter = EventSplitter()
     events = [event for byte in wire for event in splitter.feed(bytes([byte]))]
     assert events == [b"one", b"two"]
+
+
+def test_a_connection_that_the_server_closed_without_a_word_is_opened_again() -> None:
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+    num_connections = 0
+
+    async def serve_once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal num_connections
+        num_connections += 1
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        await reader.readuntil(b"\r\n\r\n")  # the next one, unheard
+        writer.close()
+
+    async def ask_three_times() -> list[bytes]:
+        server = await asyncio.start_server(serve_once, "127.0.0.1", 0)
+        connection = Connection(Address("127.0.0.1", server.sockets[0].getsockname()[1], ""))
+        bodies = []
+        for _ in range(3):
+            response = await connection.request("GET", "/")
+            bodies.append(await response.read())
+        await connection.close()
+        server.close()
+        return bodies
+
+    assert asyncio.run(ask_three_times()) == [b"ok"] * 3
+    assert num_connections == 3
