@@ -24,7 +24,7 @@ from llmd.engine.sequence import Sequence
 
 PARK_AFTER = 64
 """Steps of others that an idle prefix stays live. A foreign cell costs each step about 1 us, and
-parking one and bringing it back about 50 us (benchmarks/README.md): by then it has cost what
+parking one and bringing it back about 50 us once (benchmarks/README.md): by then it has cost what
 parking costs, so never more than twice what the best choice would have."""
 
 PIECE = 1024
