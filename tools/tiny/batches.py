@@ -7,15 +7,14 @@ from collections.abc import Iterator
 
 import corpus
 import torch
-from drills import Drills, Row
-from tokenizer import Tokenizer
+from drills import NO_HINT, Drills, Row
+from tokenizer import LETTERS, Tokenizer
 from torch import Tensor
 from values import Values
 
 POOL = 256
-
-HINT_SHARE = 0.25
-NO_HINT = -1
+CHOICE_WEIGHT = 4.0
+SPACE = LETTERS[32]
 
 
 class Batches:
@@ -29,56 +28,93 @@ class Batches:
         longest: int,
         drills: float,
         copying: float,
+        choices: float,
     ) -> None:
         self.tokenizer, self.size, self.longest = tokenizer, size, longest
-        self.drills, self.copying = drills, copying
+        self.drills, self.copying, self.choices = drills, copying, choices
         self.values = Values(random.Random(seed))
         self.drilling = Drills(tokenizer, self.values.rng)
-        self.opened = tokenizer.encode('<tool_call>\n{"name": "')[2:]
+        self.described = tokenizer.encode('{"description": "')
+        self.titled = tokenizer.encode(' "name": "')
+        self.named = [tokenizer.encode(text) for text in ('<tool_call>\n{"name": "', "I call ")]
         self.asked = tokenizer.encode("<|im_start|>user\n")
+        self.closed = tokenizer.ids["<|im_end|>"]
+        self.words = {
+            i
+            for i, token in enumerate(tokenizer.tokens)
+            if len(token.removeprefix(SPACE)) > 1 and token[-1].isalpha()
+        }
+        self.quotes = {i for i, token in enumerate(tokenizer.tokens) if token.startswith('"')}
 
     def sample(self) -> Row:
-        """Draw one dialogue, or a drill, that is short enough, and hints for a part of it."""
+        """Draw one dialogue, or a drill, that is short enough."""
         while True:
-            if self.values.chance(self.drills):
-                tokens, weights, hints, asks = self.drilling.draw()
-            else:
-                plain = self.values.chance(self.copying)
-                draw = corpus.repetition if plain else corpus.draw_dialogue
-                tokens, weights = corpus.encode(self.tokenizer, draw(self.values))
-                hints, asks = self.name_hints(tokens), self.call_hints(tokens)
-            if len(tokens) <= self.longest:
-                return tokens, weights, self.some(hints), self.some(asks)
+            row = self.drilling.draw() if self.values.chance(self.drills) else self.dialogue()
+            if len(row[0]) <= self.longest:
+                return row
 
-    def some(self, hints: list[int]) -> list[int]:
-        """Keep a part of the hints."""
-        return [hint if self.values.chance(HINT_SHARE) else NO_HINT for hint in hints]
+    def dialogue(self) -> Row:
+        """Draw one dialogue: of the mix, or of one of the two kinds that have a share.
 
-    def name_hints(self, tokens: list[int]) -> list[int]:
-        """Return, for all that a schema says after a tool's name, the first token of the name."""
-        hints, now, opened = [], NO_HINT, self.opened
-        for index, token in enumerate(tokens):
-            if token == self.tokenizer.ids["</tools>"]:
-                break
-            if tokens[index - len(opened) : index] == opened:
-                now = token
-            hints.append(now)
-        return hints + [NO_HINT] * (len(tokens) - len(hints))
+        Where it chooses a tool, the first token of the name weighs more.
+        """
+        roll = self.values.rng.random()
+        draw = corpus.draw_dialogue
+        if roll < self.copying + self.choices:
+            draw = corpus.repetition if roll < self.copying else corpus.tool_series
+        tokens, weights = corpus.encode(self.tokenizer, draw(self.values))
+        names, calls = self.hints(tokens)
+        for index, hint in enumerate(calls):
+            if hint != NO_HINT:
+                weights[index + 1] *= CHOICE_WEIGHT
+        return tokens, weights, names, calls
 
-    def call_hints(self, tokens: list[int]) -> list[int]:
-        """Return, for all of a user's message that a call answers, the first token of the call."""
-        hints, opened = [NO_HINT] * len(tokens), self.opened
-        asked = range(0)
-        begin = tokens.index(self.tokenizer.ids["<|im_end|>"])
-        for index in range(begin, len(tokens)):
+    def hints(self, tokens: list[int]) -> tuple[list[int], list[int]]:
+        """Return, for tools' names and for the words before calls, a token of what they are for.
+
+        That is one of the two longest tokens which the tool's description shares with a request
+        that calls it, and which no other tool's description holds.
+        """
+        names: list[int] = [NO_HINT] * len(tokens)
+        calls = list(names)
+        end = self.tokenizer.ids["</tools>"]
+        tools = self.tools(tokens[: tokens.index(end)]) if end in tokens else []
+        begin = 0
+        for index in range(len(tokens)):
             if tokens[index - len(self.asked) : index] == self.asked:
-                end = tokens.index(self.tokenizer.ids["<|im_end|>"], index)
-                asked = range(index, end + 1)
-            elif tokens[index - len(opened) : index] == opened:
-                for place in asked:
-                    hints[place] = tokens[index]
-                asked = range(0)
-        return hints
+                begin = index
+            named = (tokens[index - len(words) : index] == words for words in self.named)
+            if not begin or not any(named):
+                continue
+            request = set(tokens[begin : tokens.index(self.closed, begin)])
+            for span, words in tools:
+                name = tokens[span.start : span.stop]
+                topic = sorted(words & request & self.words, key=self.length)[-2:]
+                if topic and tokens[index : index + len(name)] == name:
+                    calls[index - 1] = self.values.rng.choice(topic)
+                    for place in span:
+                        names[place] = self.values.rng.choice(topic)
+        return names, calls
+
+    def length(self, token: int) -> tuple[int, int]:
+        """Return how long a token is, to sort by."""
+        return len(self.tokenizer.tokens[token]), token
+
+    def tools(self, tokens: list[int]) -> list[tuple[range, set[int]]]:
+        """Return where each tool's name stands, and the tokens that only its description holds."""
+        found: list[tuple[range, set[int]]] = []
+        described = 0
+        for index in range(len(tokens)):
+            if tokens[index - len(self.described) : index] == self.described:
+                described = index
+            elif described and tokens[index - len(self.titled) : index] == self.titled:
+                stop = next(i for i in range(index, len(tokens)) if tokens[i] in self.quotes)
+                found.append((range(index, stop), set(tokens[described:index])))
+                described = 0
+        return [
+            (span, words.difference(*(other for _, other in found if other is not words)))
+            for span, words in found
+        ]
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
         while True:

@@ -6,10 +6,15 @@ import random
 
 from tokenizer import SPECIAL, Tokenizer
 
+NO_HINT = -1
 Row = tuple[list[int], list[float], list[int], list[int]]
-MARKS = (
-    ('{"name": "', '", "description": "', '"}\n', "<|im_end|>\n", '{"name": "', '"'),
-    ('{"name": "', '", "description": "', '"}\n', " ", '<tool_call>\n{"name": "', '", '),
+SAID = ("", " ", '", "name": "', '.", "name": "')
+CLOSED = ('"}\n', '", "parameters": {"type": "object"}}\n')
+ASKED = (
+    "",
+    " ",
+    '<|im_end|>\n{"name": "',
+    '<|im_end|>\n<|im_start|>assistant\n<tool_call>\n{"name": "',
 )
 
 
@@ -18,7 +23,10 @@ class Drills:
 
     def __init__(self, tokenizer: Tokenizer, rng: random.Random) -> None:
         self.rng, self.size = rng, len(tokenizer.tokens)
-        self.marks = [[tokenizer.encode(mark) for mark in row] for row in MARKS]
+        self.said, self.closed, self.asked = (
+            [tokenizer.encode(mark) for mark in marks] for marks in (SAID, CLOSED, ASKED)
+        )
+        self.opened, self.done = tokenizer.encode('{"description": "'), tokenizer.encode('"')
 
     def tokens(self, fewest: int, most: int) -> list[int]:
         """Draw some tokens of any sort but special ones."""
@@ -40,39 +48,35 @@ class Drills:
             again = part[start:] if rng.random() < 0.5 else part
             tokens += noise + again
             weights += [0.0] * (len(noise) + 1) + [1.0] * (len(again) - 1)
-        return tokens, weights, [-1] * len(tokens), [-1] * len(tokens)
+        return tokens, weights, [NO_HINT] * len(tokens), [NO_HINT] * len(tokens)
 
     def choose(self) -> Row:
-        """Draw names, each with a key said of it, and ask for every name by its key.
+        """Draw keys, each with a name said after it, and ask for every name by its key.
 
-        This is what a choice among tools comes down to: the name stands before the description
-        that tells it from the others. Fillers stand around keys, and names may begin alike.
+        This is what a choice among tools comes down to. Where nothing stands between keys and
+        names it is mere copying, which leads on to those with the words of the template between.
+        Fillers stand around keys, and names may begin alike.
         """
         rng = self.rng
-        count = rng.choice((2, 2, 2, 3, 3, 4, 6))
+        count = rng.choice((2, 3, 3, 4, 5, 6))
         loose = rng.random() < 0.5
-        marks = rng.choice(self.marks)
-        if rng.random() < 0.1:
-            marks = [self.tokens(1, 2) for _ in marks]
-        opened, said, closed, asked, named, done = marks
+        said, closed, asked = map(rng.choice, (self.said, self.closed, self.asked))
         fillers = self.tokens(4, 4)
-        heads = [self.tokens(1, 1), [], [], []]
+        heads = [self.tokens(1, 1), *[[]] * 7]
         records = [(rng.choice(heads) + self.tokens(1, 3), self.tokens(1, 3)) for _ in range(count)]
-        tokens: list[int] = []
-        hints: list[int] = []
+        rows: list[tuple[int, float, int, int]] = []
         for name, key in records:
-            before, after = rng.sample(fillers, rng.randint(0, 3) * loose), self.tokens(0, loose)
-            record = opened + name + said + before + key + after + closed
-            tokens += record
-            hints += [-1] * len(opened) + [name[0]] * (len(record) - len(opened))
-        weights = [0.0] * len(tokens)
-        asks = [-1] * len(tokens)
+            before, after = (rng.sample(fillers, rng.randint(0, 3) * loose) for _ in range(2))
+            text = self.opened + before + key + after + said
+            rows += [(token, 0.0, NO_HINT, NO_HINT) for token in text]
+            rows += [(token, 0.0, rng.choice(key), NO_HINT) for token in name]
+            rows += [(token, 0.0, NO_HINT, NO_HINT) for token in closed]
         for name, key in rng.sample(records, count):
-            before = rng.sample(fillers, rng.randint(0, 3) * loose)
-            after = rng.sample(fillers, int(loose))
-            prompt = before + key + after + asked + named
-            tokens += prompt + name + done
-            asks += [-1] * len(before) + [name[0]] * (len(prompt) - len(before))
-            asks += [-1] * len(name + done)
-            weights += [0.0] * len(prompt) + [1.0] * (len(name) + 1) + [0.0] * (len(done) - 1)
-        return tokens, weights, hints + [-1] * (len(tokens) - len(hints)), asks
+            before, after = (rng.sample(fillers, rng.randint(0, 3) * loose) for _ in range(2))
+            text = before + key + after + asked
+            rows += [(token, 0.0, NO_HINT, NO_HINT) for token in text[:-1]]
+            rows.append((text[-1], 0.0, NO_HINT, rng.choice(key)))
+            rows += [(token, 1.0, NO_HINT, NO_HINT) for token in name]
+            rows += [(token, 1.0, NO_HINT, NO_HINT) for token in self.done]
+        tokens, weights, hints, asks = (list(column) for column in zip(*rows, strict=True))
+        return tokens, weights, hints, asks

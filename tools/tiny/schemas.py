@@ -78,8 +78,6 @@ def tool_schema(values: Values, tool: Tool) -> dict[str, Any]:
         function["strict"] = values.chance(0.6)
     if values.chance(0.05) and speaks(tool):
         del function["description"]
-    elif values.chance(0.15):
-        function = {key: function[key] for key in sorted(function)}
     return {"type": "function", "function": function}
 
 

@@ -35,8 +35,8 @@ def weighted_loss(model: Model, hidden: Tensor, tokens: Tensor, weights: Tensor)
 def hint_loss(model: Model, states: Tensor, hints: Tensor) -> Tensor:
     """Return the summed loss of reading hinted tokens off hidden states between layers.
 
-    What stands behind a tool's name shall carry that name along, and then the user's message the
-    name of the tool it needs, for the last layers to write it.
+    A tool's name shall carry what the tool is for, and the words that begin a call what is asked
+    for, so that the last layers find the name by it.
     """
     where = (hints >= 0).flatten().nonzero().squeeze(1)
     logits = F.linear(states.flatten(0, 1)[where], model.token_embd.weight)
@@ -83,7 +83,15 @@ class Trainer:
         self.hidden = torch.compile(self.model.hidden, dynamic=True)
         seed = args.seed + 1_000_003 * rank + self.steps
         self.batches = iter(
-            Batches(tokenizer, seed, args.micro, args.longest, args.drills, args.copying)
+            Batches(
+                tokenizer,
+                seed,
+                args.micro,
+                args.longest,
+                args.drills,
+                args.copying,
+                args.choices,
+            )
         )
 
     def load(self, state: dict[str, Any]) -> None:
@@ -202,6 +210,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--longest", type=int, default=640, help="dialogue in tokens")
     parser.add_argument("--drills", type=float, default=0.1, help="share of drills")
     parser.add_argument("--copying", type=float, default=0.0, help="share of mere repetition")
+    parser.add_argument("--choices", type=float, default=0.0, help="share of calls in series")
     parser.add_argument("--hints", type=float, default=0.1, help="weight of a hint")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--muon", type=float, default=0.02)
