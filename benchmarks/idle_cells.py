@@ -15,12 +15,16 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
+from typing import TypeVar
 
 from llmd.llama.batch import LlamaBatch
 from llmd.llama.context import ContextParams, DecodeStatus, LlamaContext
 from llmd.llama.model import LlamaModel
+
+T = TypeVar("T")
 
 OWN, FOREIGN = 0, 1
 STEPS = 48
@@ -66,10 +70,9 @@ class Bench:
 
     def step(self) -> float:
         """Seconds of one more token of our own sequence."""
-        started = time.perf_counter()
-        self._decode(OWN, self._position, 1)
+        _, seconds = timed(lambda: self._decode(OWN, self._position, 1))
         self._position += 1
-        return time.perf_counter() - started
+        return seconds
 
     def _decode(self, sequence_id: int, start: int, num_tokens: int) -> None:
         self._batch.clear()
@@ -78,30 +81,30 @@ class Bench:
             raise SystemExit("idle_cells: llama.cpp failed to decode")
 
 
-def seconds_of(work: Callable[[], object]) -> float:
+def timed(work: Callable[[], T]) -> tuple[T, float]:
+    """What it returns, and the seconds it takes."""
     started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
+    result = work()
+    return result, time.perf_counter() - started
 
 
 def measure(bench: Bench, num_cells: int, num_rounds: int) -> Result:
-    compute = seconds_of(lambda: bench.read(FOREIGN, num_cells))
+    _, compute = timed(lambda: bench.read(FOREIGN, num_cells))
     alone: list[float] = []
     beside: list[float] = []
     saves: list[float] = []
     restores: list[float] = []
     for _ in range(num_rounds):
         beside.append(median(bench.step() for _ in range(STEPS)))
-        started = time.perf_counter()
-        span = bench.context.save_span(FOREIGN)
-        saves.append(time.perf_counter() - started)
+        span, seconds = timed(lambda: bench.context.save_span(FOREIGN))
+        saves.append(seconds)
         checkpoint = bench.context.save_checkpoint(FOREIGN)
         bench.context.truncate(FOREIGN, 0)
         alone.append(median(bench.step() for _ in range(STEPS)))
-        started = time.perf_counter()
-        if not bench.context.restore_span(FOREIGN, span, checkpoint):
+        is_restored, seconds = timed(partial(bench.context.restore_span, FOREIGN, span, checkpoint))
+        if not is_restored:
             raise SystemExit("idle_cells: llama.cpp refused the state")
-        restores.append(time.perf_counter() - started)
+        restores.append(seconds)
     per_step = (median(beside) - median(alone)) / num_cells * 1e6
     save, restore = (median(each) / num_cells * 1e6 for each in (saves, restores))
     return Result(

@@ -129,12 +129,9 @@ class CacheDoctor:
 def _longest(tree: RadixTree | None, tokens: Tokens) -> _Known:
     if tree is None:
         return _Known()
-    return max((_known(tree.root, way) for way in tree.paths(tokens)), key=lambda way: way.length)
-
-
-def _known(root: Node, way: list[tuple[Node, int]]) -> _Known:
+    way = tree.longest_path(tokens)
     nodes = tuple(node for node, _ in way)
-    last, length = way[-1] if way else (root, 0)
+    last, length = way[-1] if way else (tree.root, 0)
     position = last.start + length
     if length == len(last):
         # The tokens part after this node, if anything stood there.

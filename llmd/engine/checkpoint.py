@@ -61,13 +61,14 @@ class Checkpoints:
                 span = self._live.save(sequence, node.end)
             child = _child(node, tokens[node.end :])
         elif self._parking.has_checkpoint(node):
-            return self._used(node, now)
+            node.touch(now)
+            return node
         else:
             parts = self._parking.fetch(node)
             if parts is None:
                 return node
             span, child = parts[0], node
-        self._used(child, now)
+        child.touch(now)
         checkpoint = self._memory.save_checkpoint(sequence.sequence_id)
         if not self._parking.park(child, span, checkpoint):
             return node
@@ -87,11 +88,6 @@ class Checkpoints:
             if not fitting:
                 break
             node = max(fitting, key=len)
-        return node
-
-    def _used(self, node: Node, now: int) -> Node:
-        for each in node.path():
-            each.used_at = now
         return node
 
     def _thin(self, node: Node) -> None:

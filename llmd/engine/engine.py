@@ -77,10 +77,10 @@ class Engine:
         """
         started = self._clock()
         batch = self._scheduler.schedule()
-        begun = self._begin(batch)
-        outputs = [] if meanwhile is not None else begun
+        outputs = self._begin(batch)
         if meanwhile is not None:
-            meanwhile(begun)
+            meanwhile(outputs)
+            outputs = []
         for item, rows in self._executor.run(batch):
             output = self._advance(item, rows)
             if output is not None:

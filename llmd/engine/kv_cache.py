@@ -125,8 +125,8 @@ class KVCache:
         else:
             self._live.enter(self.root(sequence), sequence)
             self._claim_checkpoint(sequence, prefix)
-        for node in prefix.nodes:
-            node.used_at = self._now
+        if prefix.nodes:
+            prefix.nodes[-1].touch(self._now)
         self._parking.touch(prefix.nodes)
         if sequence.started_at is None:
             sequence.num_cached = sequence.num_computed
@@ -153,8 +153,7 @@ class KVCache:
         self._now += 1
         if self._is_kept(sequence):
             self._keep(sequence)
-        for node in sequence.node.path():
-            node.used_at = self._now
+        sequence.node.touch(self._now)
         self._running.remove(sequence)
         self._live.leave(sequence)
         if sequence.request.deterministic:

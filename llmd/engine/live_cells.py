@@ -36,7 +36,7 @@ class LiveCells:
     def take_id(self) -> int:
         return self._free_ids.pop()
 
-    def give_id(self, sequence_id: int) -> None:
+    def _give_id(self, sequence_id: int) -> None:
         """Empty an id and let others have it."""
         self._memory.truncate(sequence_id, 0)
         self._free_ids.append(sequence_id)
@@ -61,7 +61,7 @@ class LiveCells:
             if not each.num_users:
                 self.num_idle += len(each)
         if node.is_root or _any_holder(node) is not None:
-            self.give_id(sequence_id)
+            self._give_id(sequence_id)
         else:
             self._memory.truncate(sequence_id, node.end)
             self._keep(node, sequence_id)
@@ -124,7 +124,7 @@ class LiveCells:
         parent = node.parent
         assert parent is not None
         if parent.is_root or _any_holder(parent) is not None:
-            self.give_id(keeper)
+            self._give_id(keeper)
         else:
             self._memory.truncate(keeper, parent.end)
             self._keep(parent, keeper)
@@ -159,7 +159,7 @@ class LiveCells:
             for keeper in [holder for holder in each.holders if holder in self._keepers]:
                 each.holders.discard(keeper)
                 del self._keepers[keeper]
-                self.give_id(keeper)
+                self._give_id(keeper)
 
     def _keep(self, node: Node, sequence_id: int) -> None:
         node.holders.add(sequence_id)

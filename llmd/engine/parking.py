@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,10 +35,6 @@ class ParkedState:
     def num_bytes(self) -> int:
         """In RAM."""
         return sum(len(part) for part in (self.span, self.checkpoint) if part is not None)
-
-    @property
-    def is_in_ram(self) -> bool:
-        return self.span is not None
 
 
 class Parking:
@@ -212,7 +208,7 @@ class Parking:
 
 def _place(tree: RadixTree, stored: StoredPrefix) -> Node | None:
     """The node for a stored span, made if need be; None where it has no place."""
-    path = max(tree.paths(stored.tokens), key=_known)
+    path = tree.longest_path(stored.tokens)
     node, length = path[-1] if path else (tree.root, 0)
     if (node.start, node.end, length) == (stored.start, len(stored.tokens), len(node)):
         return None if node.parked is not None else node
@@ -227,10 +223,6 @@ def _place(tree: RadixTree, stored: StoredPrefix) -> Node | None:
     if node.end > stored.start:
         return None
     return node.add_child(stored.tokens[stored.start :])
-
-
-def _known(path: Iterable[tuple[Node, int]]) -> int:
-    return sum(length for _, length in path)
 
 
 def _state(node: Node) -> ParkedState | None:

@@ -84,6 +84,11 @@ class Node:
             node = node.parent
         return nodes[::-1]
 
+    def touch(self, now: int) -> None:
+        """It was used, and all that it stands on with it."""
+        for node in self.path():
+            node.used_at = now
+
     def prefix(self) -> Tokens:
         """All tokens from the root to its end."""
         parts = [node.tokens for node in self.path()]
@@ -144,6 +149,10 @@ class RadixTree:
         of them but for the last node. At least one path; it may be empty.
         """
         yield from _descend(self.root, tokens)
+
+    def longest_path(self, tokens: Tokens) -> list[tuple[Node, int]]:
+        """The way that agrees with the most tokens."""
+        return max(self.paths(tokens), key=lambda path: sum(length for _, length in path))
 
     def nodes(self) -> Iterator[Node]:
         """All but the root, parents first."""

@@ -6,6 +6,7 @@ from functools import cache
 from typing import Any
 
 import pytest
+from conversation_messages import AGAIN, ANSWER, ASK, CALL, CLOCK, RESULT
 from templates import CHATML, GEMMA, LLAMA, MISTRAL, TEMPLATES
 
 from llmd.chat.layout import (
@@ -18,23 +19,9 @@ from llmd.chat.layout import (
 )
 from llmd.chat.normalizer import MessageNormalizer
 from llmd.chat.template import ChatTemplate, RenderedPrompt
-from llmd.core.message import Message, Tool, ToolCall
+from llmd.core.message import Message, Tool
 
 SYSTEM = Message(role="system", content="Be brief.")
-ASK = Message(role="user", content="How late is it?")
-ANSWER = Message(role="assistant", content="Noon.", reasoning="The sun is high.")
-AGAIN = Message(role="user", content="Ünd jetzt, 時間は? 🕛")
-CALL = Message(
-    role="assistant",
-    content="",
-    reasoning="The clock knows.",
-    tool_calls=(ToolCall(id="call00001", name="clock", arguments={"zone": "utc"}),),
-)
-RESULT = Message(role="tool", content="12:00", name="clock", tool_call_id="call00001")
-CLOCK = Tool(
-    name="clock",
-    definition={"type": "function", "function": {"name": "clock", "description": "Ticks."}},
-)
 
 
 class Chat:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
+from conversation_messages import AGAIN, ANSWER, ASK, CALL, CLOCK, RESULT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from templates import TEMPLATES
@@ -15,7 +16,7 @@ from llmd.chat.layout import LayoutFinder, RenderedConversation
 from llmd.chat.normalizer import MessageNormalizer
 from llmd.chat.template import ChatTemplate
 from llmd.config.model_reference import resolve
-from llmd.core.message import Message, Tool, ToolCall
+from llmd.core.message import Message, Tool
 from llmd.engine.request import PromptLayout
 from llmd.llama.model import LlamaModel
 from llmd.llama.tokenizer import Tokenizer
@@ -31,20 +32,6 @@ VOCABULARIES = {
 }
 
 SYSTEM = Message(role="system", content="the water.")
-ASK = Message(role="user", content="How late is it?")
-ANSWER = Message(role="assistant", content="Noon.", reasoning="The sun is high.")
-AGAIN = Message(role="user", content="Ünd jetzt, 時間は? 🕛")
-CALL = Message(
-    role="assistant",
-    content="",
-    reasoning="The clock knows.",
-    tool_calls=(ToolCall(id="call00001", name="clock", arguments={"zone": "utc"}),),
-)
-RESULT = Message(role="tool", content="12:00", name="clock", tool_call_id="call00001")
-CLOCK = Tool(
-    name="clock",
-    definition={"type": "function", "function": {"name": "clock", "description": "Ticks."}},
-)
 
 
 @dataclass(frozen=True)
