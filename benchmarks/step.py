@@ -47,12 +47,18 @@ class DecodeClock:
 
     def __init__(self) -> None:
         self.spans: list[tuple[float, float]] = []
+        self.thread_seconds = 0.0
+        """Processor time that the calling thread spent in them."""
         self._decode = llama_cpp.llama_decode
         llama_cpp.llama_decode = self._timed
 
+    def stop(self) -> None:
+        llama_cpp.llama_decode = self._decode
+
     def _timed(self, context: Any, batch: Any) -> Any:
-        started = time.perf_counter()
+        started, thread_started = time.perf_counter(), time.thread_time()
         result = self._decode(context, batch)
+        self.thread_seconds += time.thread_time() - thread_started
         self.spans.append((started, time.perf_counter()))
         return result
 

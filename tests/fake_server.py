@@ -18,6 +18,7 @@ from llmd.config.settings import ModelSettings, ServerSettings
 from llmd.core.sampling import SamplingParams
 from llmd.engine.client import OutputStream
 from llmd.engine.engine import Engine
+from llmd.engine.grammar import GrammarCompiler
 from llmd.engine.loading import LoadedModel
 from llmd.engine.request import Request
 from llmd.errors import LlmdError
@@ -202,6 +203,7 @@ def fake_model(context_size: int, num_sequences: int = 4) -> LoadedModel:
         architecture="fake",
         metadata={},
         tokenizer=tokenizer,
+        grammars=GrammarCompiler(FakeVocabulary()),
         chat_template=TEMPLATE,
         sampling=SamplingParams(temperature=0),
         context_size=context_size,

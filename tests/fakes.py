@@ -37,6 +37,12 @@ class FakeVocabulary:
     def token_bytes(self, token_id: int) -> bytes:
         return b"" if token_id == END else bytes([token_id])
 
+    def all_bytes(self) -> list[bytes]:
+        return [self.token_bytes(token_id) for token_id in range(VOCABULARY_SIZE)]
+
+    def encode_inside(self, text: str, *, parse_special: bool) -> list[int]:
+        return list(text.encode())
+
 
 def next_token(tokens: list[int]) -> int:
     """What the fake model says after `tokens`: an ASCII letter that depends on all of them."""

@@ -17,19 +17,20 @@ import pytest
 FOUNDATION = "errors core config"
 
 # What each room may import of llmd, besides itself:
-# cli > daemon > api > serving > registry > engine > llama > core, with the leaf chat.
+# cli > daemon > api > serving > registry > engine > llama > core, with the leaves chat and store.
 ROOMS = {
     "errors": "",
     "core": "",
     "config": "errors core",
     "llama": FOUNDATION,
     "chat": FOUNDATION,
+    "store": FOUNDATION,
     "engine": f"{FOUNDATION} llama",
     "registry": f"{FOUNDATION} llama engine chat",
     "serving": f"{FOUNDATION} engine registry chat",
     "api": f"{FOUNDATION} registry serving",
     "daemon": f"{FOUNDATION} llama engine registry serving api",
-    "cli": f"{FOUNDATION} daemon",
+    "cli": f"{FOUNDATION} daemon store chat",
     "__main__": "cli",
 }
 
@@ -41,6 +42,7 @@ DOORS = {
     "click": "cli",
     "jinja2": "chat",
     "llama_cpp": "llama",
+    "llguidance": "engine.grammar",
     "numpy": "llama engine",
     "orjson": "api",
     "pydantic": "config api cli.serve",
@@ -49,7 +51,7 @@ DOORS = {
     "asyncio": "engine.client registry serving api daemon",
     "concurrent": "engine.disk_tier",
     "multiprocessing": "",
-    "threading": "engine.thread",
+    "threading": "engine.thread engine.grammar",
 }
 
 MAX_FILE_LINES = 399
@@ -117,6 +119,10 @@ INNER = [name for name in MODULES if name != "llmd"]
         ("llmd.chat.template", "llmd.engine.engine", False),
         ("llmd.cli.serve", "llmd.daemon.server", True),
         ("llmd.cli", "llmd.daemon.server", False),
+        ("llmd.cli.show", "llmd.store.gguf", True),
+        ("llmd.cli.template", "llmd.chat.template", True),
+        ("llmd.store.gguf", "llmd.chat.template", False),
+        ("llmd.chat.template", "llmd.store.gguf", False),
         ("llmd.cli.serve", "llmd.api.app", False),
         ("llmd.core.event", "llmd.config.settings", False),
     ],

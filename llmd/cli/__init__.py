@@ -13,6 +13,8 @@ from llmd.errors import LlmdError
 # Name: (what `llmd --help` says, module, the command in it).
 COMMANDS = {
     "serve": ("Serve a model over HTTP.", "llmd.cli.serve", "serve"),
+    "show": ("Show what a model's file says of it.", "llmd.cli.show", "show"),
+    "template": ("See what a chat template makes of messages.", "llmd.cli.template", "template"),
 }
 
 

@@ -30,6 +30,39 @@ class TextDelta:
 
 
 @dataclass(frozen=True, slots=True)
+class ReasoningDelta:
+    """More of what choice `index` thinks."""
+
+    index: int
+    text: str
+    logprobs: tuple[TokenLogprob, ...] = ()
+    timings: Timings | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallStarted:
+    """Choice `index` calls a tool; `call` counts its calls from 0. `id` is unique."""
+
+    index: int
+    call: int
+    id: str
+    name: str
+    logprobs: tuple[TokenLogprob, ...] = ()
+    timings: Timings | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallDelta:
+    """More of the JSON text of the arguments of the newest call."""
+
+    index: int
+    call: int
+    arguments: str
+    logprobs: tuple[TokenLogprob, ...] = ()
+    timings: Timings | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class PromptAdvanced:
     """More of choice `index`'s prompt was read; only where the request asked for progress."""
 
@@ -39,14 +72,26 @@ class PromptAdvanced:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The end of choice `index`. `error` explains FinishReason.ERROR."""
+    """The end of choice `index`. `error` explains FinishReason.ERROR. It called `num_calls` tools,
+    and `num_reasoning` of its tokens were thoughts.
+    """
 
     index: int
     reason: FinishReason
     timings: Timings
+    num_calls: int = 0
+    num_reasoning: int = 0
     stop_text: str | None = None
     error: str | None = None
     cache_report: CacheReport | None = None
 
 
-Event = PromptEcho | PromptAdvanced | TextDelta | Finished
+Event = (
+    PromptEcho
+    | PromptAdvanced
+    | TextDelta
+    | ReasoningDelta
+    | ToolCallStarted
+    | ToolCallDelta
+    | Finished
+)

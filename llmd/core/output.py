@@ -106,6 +106,7 @@ class Output:
     the last Output. `timings` come with that, or with each where the request asked for them.
     `error` explains FinishReason.ERROR; `stop_text` is the stop string that ended it. `progress`
     is the latest, where asked for, and `cache_report` comes with the last Output where asked for.
+    Of the tokens so far, `num_reasoning` were thoughts.
     """
 
     request_id: str
@@ -120,3 +121,4 @@ class Output:
     error: str | None = None
     progress: PromptProgress | None = None
     cache_report: CacheReport | None = None
+    num_reasoning: int = 0

@@ -3,10 +3,67 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any
 
 from llmd.core.message import Message, Tool
 from llmd.core.sampling import SamplingOverrides
+
+
+class ToolChoiceMode(Enum):
+    AUTO = "auto"
+    """The model decides; what it begins as a call becomes a valid one."""
+    NONE = "none"
+    """No call."""
+    REQUIRED = "required"
+    """At least one call, of any tool."""
+    NAMED = "named"
+    """One call, of one tool."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolChoice:
+    """Whether and what the model is to call. `name` is NAMED's tool."""
+
+    mode: ToolChoiceMode = ToolChoiceMode.AUTO
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JsonObject:
+    """The answer is to be any JSON object."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JsonSchema:
+    """The answer is to be JSON that the schema admits. `param` is the request field that holds it,
+    for errors. Unless `is_strict`, keywords that cannot be enforced are left out, and said so.
+    """
+
+    schema: dict[str, Any] | bool = field(hash=False)
+    param: str
+    is_strict: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gbnf:
+    """The answer is to match a grammar in llama.cpp's GBNF, from its rule `root` on."""
+
+    text: str
+
+
+AnswerFormat = JsonObject | JsonSchema | Gbnf
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThinkingWish:
+    """What a client says about thinking; None leaves it to the model's template. `effort` is the
+    client's own word, "none" for no thinking; `budget` the most tokens of thought.
+    """
+
+    enabled: bool | None = None
+    effort: str | None = None
+    budget: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,6 +72,11 @@ class ChatPrompt:
 
     messages: tuple[Message, ...]
     tools: tuple[Tool, ...] = ()
+    tool_choice: ToolChoice = ToolChoice()
+    parallel_tool_calls: bool = True
+    thinking: ThinkingWish = ThinkingWish()
+    splits_thoughts: bool = True
+    """False leaves thoughts in the answer's text, between the model's own markers."""
     template_kwargs: dict[str, Any] = field(default_factory=dict, hash=False)
 
 
@@ -59,6 +121,7 @@ class GenerateRequest:
     stop: tuple[str, ...] = ()
     num_choices: int = 1
     top_logprobs: int | None = None
+    answer_format: AnswerFormat | None = None
     echo: bool = False
     """Put each prompt's own text before its answer; with logprobs, the prompt's logprobs too."""
     tenant: str = ""

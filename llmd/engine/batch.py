@@ -22,6 +22,11 @@ class BatchItem:
     def end(self) -> int:
         return self.start + self.num_tokens
 
+    @property
+    def is_decode(self) -> bool:
+        """Whether it goes on generating; what it has beyond one token costs as a prompt's do."""
+        return self.num_tokens == 1 or self.start >= self.sequence.num_prompt
+
 
 Batch = tuple[BatchItem, ...]
 

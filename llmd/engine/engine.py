@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from itertools import count
 
-from llmd.core.output import FinishReason, Output, PromptProgress, Timings, TokenLogprob
+from llmd.core.output import FinishReason, Output
 from llmd.core.sampling import SamplingParams
 from llmd.engine.batch import Batch, BatchItem
 from llmd.engine.cache_report import CacheDoctor
+from llmd.engine.continuation import Continuation
 from llmd.engine.executor import BatchExecutor
+from llmd.engine.grammar import ConstraintFailed
 from llmd.engine.kv_cache import KVCache
 from llmd.engine.pacing import Pacer
+from llmd.engine.reporting import Reporter
 from llmd.engine.request import PromptLayout, Request
 from llmd.engine.runner import Runner
 from llmd.engine.sampler import Chain, Sampler, SamplingFailed, Vocabulary, is_plain_greedy
@@ -19,6 +22,7 @@ from llmd.engine.scheduler import Scheduler
 from llmd.engine.sequence import Sequence
 from llmd.engine.stats import EngineStats
 from llmd.engine.text import TextStream
+from llmd.engine.thought import ThoughtMeter
 from llmd.llama.context import Row
 
 MakeChain = Callable[[SamplingParams, int], Chain]
@@ -50,6 +54,7 @@ class Engine:
         self._make_chain = make_chain
         self._context_size = context_size
         self._clock = clock
+        self._reporter = Reporter(clock)
         self._arrivals = count()
         self._num_steps = self._num_prompt_tokens = self._num_generated_tokens = 0
         self._num_cached_tokens = 0
@@ -133,14 +138,12 @@ class Engine:
             for each in zip(request.prompts, layouts, strict=True)
             for _ in range(request.num_choices)
         ]
-        plain = is_plain_greedy(request.sampling)
         for index, (prompt, layout) in enumerate(prompts):
             room = self._context_size - len(prompt)
             assert len(prompt) > 0 and room > 0
             # Choices of one request must differ, and the same request must repeat itself.
-            chain = None if plain else self._make_chain(request.sampling, request.seed + index)
-            sampler = Sampler(request.sampling, self._vocabulary, chain)
-            sampler.accept(prompt)
+            continuation = self._make_continuation(request, request.seed + index)
+            continuation.accept_prompt(prompt)
             yield Sequence(
                 request=request,
                 index=index,
@@ -148,10 +151,21 @@ class Engine:
                 tokens=list(prompt),
                 num_prompt=len(prompt),
                 max_tokens=room if request.max_tokens is None else min(request.max_tokens, room),
-                sampler=sampler,
+                continuation=continuation,
                 text=TextStream(request.stop),
                 layout=layout,
             )
+
+    def _make_continuation(self, request: Request, seed: int) -> Continuation:
+        plain = is_plain_greedy(request.sampling)
+        chain = None if plain else self._make_chain(request.sampling, seed)
+        return Continuation(
+            Sampler(request.sampling, self._vocabulary, chain),
+            self._vocabulary,
+            constraint=request.grammar.start() if request.grammar else None,
+            meter=ThoughtMeter(request.thought) if request.thought else None,
+            jumps=request.top_logprobs is None,
+        )
 
     def _begin(self, batch: Batch) -> list[Output]:
         """News of the sequences whose first step this is."""
@@ -161,14 +175,14 @@ class Engine:
             self._num_cached_tokens += sequence.num_cached
             self._doctor.examine(sequence)
             if sequence.request.return_progress:
-                outputs.append(self._output(sequence, ""))
+                outputs.append(self._reporter.output(sequence, ""))
         return outputs
 
     def _learn(self, batch: Batch, seconds: float) -> None:
         """Let the pacer and the cache know how fast this machine is."""
         if batch and batch[0].sequence.request.deterministic:
             return
-        num_generating = sum(item.num_tokens == 1 for item in batch)
+        num_generating = sum(item.is_decode for item in batch)
         num_read = sum(item.num_tokens for item in batch) - num_generating
         self._pacer.observe(num_generating, num_read, seconds)
         if num_read and not num_generating:
@@ -178,21 +192,13 @@ class Engine:
         sequence = item.sequence
         sequence.num_computed = item.end
         self._num_prompt_tokens += max(0, min(item.end, sequence.num_prompt) - item.start)
-        try:
-            if sequence.request.prompt_logprobs:
-                self._score_prompt(item, rows)
-            if item.start < sequence.num_prompt:
-                self._cache.commit(sequence)
-            if not sequence.num_pending:
-                return self._extend(sequence, rows[-1])
-            return self._output(sequence, "") if sequence.request.return_progress else None
-        except SamplingFailed:
-            sequence.finish(
-                FinishReason.ERROR,
-                "the model computed logits that are no numbers; its file may be damaged, or "
-                "--cache-type-k and --cache-type-v too coarse for it",
-            )
-            return self._finish(sequence, sequence.text.flush())
+        if sequence.request.prompt_logprobs:
+            self._score_prompt(item, rows)
+        if item.start < sequence.num_prompt:
+            self._cache.commit(sequence)
+        if not sequence.num_pending:
+            return self._extend(sequence, rows[-1])
+        return self._reporter.output(sequence, "") if sequence.request.return_progress else None
 
     def _score_prompt(self, item: BatchItem, rows: list[Row]) -> None:
         sequence = item.sequence
@@ -202,76 +208,50 @@ class Engine:
         for position, row in enumerate(rows, start=item.end - len(rows) + 1):
             if position == sequence.num_scored < sequence.num_prompt:
                 token_id = sequence.tokens[position]
-                sequence.add_prompt_logprob(sequence.sampler.logprob(row, token_id, num_top))
+                sequence.add_prompt_logprob(sequence.continuation.logprob(row, token_id, num_top))
 
-    def _extend(self, sequence: Sequence, row: Row) -> Output | None:
+    def _extend(self, sequence: Sequence, row: Row) -> Output:
+        """Append what comes next."""
         if sequence.max_tokens == 0:
             sequence.finish(FinishReason.LENGTH)
             return self._finish(sequence, "")
-        token_id = sequence.sampler.sample(row)
-        logprob: TokenLogprob | None = None
-        if sequence.request.top_logprobs is not None:
-            logprob = sequence.sampler.logprob(row, token_id, sequence.request.top_logprobs)
+        text = ""
+        sequence.num_fresh = 0
+        try:
+            for token_id in sequence.continuation.tokens(row):
+                text += self._append(sequence, token_id, row)
+                if sequence.is_finished:
+                    break
+        except (SamplingFailed, ConstraintFailed) as failure:
+            sequence.finish(FinishReason.ERROR, str(failure))
+        if sequence.is_finished:
+            return self._finish(sequence, text + sequence.text.flush())
+        return self._reporter.output(sequence, text)
+
+    def _append(self, sequence: Sequence, token_id: int, row: Row) -> str:
+        """Let a token stand at a sequence's end, which may end it; the text that it lets out."""
+        num_top = sequence.request.top_logprobs
+        logprob = None
+        if num_top is not None:
+            logprob = sequence.continuation.logprob(row, token_id, num_top)
         sequence.tokens.append(token_id)
+        sequence.num_fresh += 1
         self._num_generated_tokens += 1
         if sequence.first_token_at is None:
             sequence.first_token_at = self._clock()
         if token_id in self._vocabulary.end_of_generation_ids:
             sequence.finish(FinishReason.STOP)
-            return self._finish(sequence, sequence.text.flush())
+            return ""
         text = sequence.text.feed(self._vocabulary.token_bytes(token_id), logprob)
-        if sequence.text.stop_text is not None:
+        if sequence.text.stop_text is not None or sequence.continuation.is_complete:
             sequence.finish(FinishReason.STOP)
-            return self._finish(sequence, text)
-        if sequence.num_generated >= sequence.max_tokens:
+        elif sequence.num_generated >= sequence.max_tokens:
             sequence.finish(FinishReason.LENGTH)
-            return self._finish(sequence, text + sequence.text.flush())
-        return self._output(sequence, text)
-
-    def _output(self, sequence: Sequence, text: str) -> Output:
-        wants_timings = sequence.is_finished or sequence.request.timings_per_token
-        return Output(
-            request_id=sequence.request.id,
-            index=sequence.index,
-            text=text,
-            num_tokens=1 if sequence.num_generated else 0,
-            logprobs=sequence.text.take_logprobs(),
-            prompt_logprobs=sequence.take_prompt_logprobs(),
-            finish_reason=sequence.finish_reason,
-            timings=self._timings(sequence) if wants_timings else None,
-            stop_text=sequence.text.stop_text,
-            error=sequence.error,
-            progress=self._progress(sequence),
-            cache_report=sequence.report if sequence.is_finished else None,
-        )
-
-    def _progress(self, sequence: Sequence) -> PromptProgress | None:
-        """While the prompt is read, and once when it is."""
-        if not sequence.request.return_progress or sequence.num_generated > 1:
-            return None
-        now = self._clock()
-        return PromptProgress(
-            num_total=sequence.num_prompt,
-            num_cached=sequence.num_cached,
-            num_processed=min(sequence.num_computed, sequence.num_prompt),
-            elapsed_ms=(now - (sequence.started_at or now)) * 1e3,
-        )
+        return text
 
     def _finish(self, sequence: Sequence, text: str) -> Output:
         self._remove(sequence)
-        return self._output(sequence, text)
-
-    def _timings(self, sequence: Sequence) -> Timings:
-        now = self._clock()
-        started = sequence.started_at or now
-        first = sequence.first_token_at or now
-        return Timings(
-            num_cached=sequence.num_cached,
-            num_prompt=sequence.num_prompt - sequence.num_cached,
-            prompt_ms=(first - started) * 1e3,
-            num_generated=sequence.num_generated,
-            generated_ms=(now - first) * 1e3,
-        )
+        return self._reporter.output(sequence, text)
 
     def _collect_failures(self, batch: Batch) -> list[Output]:
         failed = {
@@ -283,21 +263,4 @@ class Engine:
 
     def _remove(self, sequence: Sequence) -> None:
         self._scheduler.remove(sequence)
-        sequence.sampler.free()
-
-
-def refuse(request: Request, reason: str) -> list[Output]:
-    """The last outputs of a request of which no sequence was ever made."""
-    nothing = Timings(num_cached=0, num_prompt=0, prompt_ms=0, num_generated=0, generated_ms=0)
-    return [
-        Output(
-            request_id=request.id,
-            index=index,
-            text="",
-            num_tokens=0,
-            finish_reason=FinishReason.ERROR,
-            timings=nothing,
-            error=reason,
-        )
-        for index in range(len(request.prompts) * request.num_choices)
-    ]
+        sequence.continuation.free()

@@ -17,6 +17,7 @@ from llmd.core.sampling import SamplingOverrides, SamplingParams
 from llmd.engine.disk_tier import DiskTier
 from llmd.engine.engine import Engine
 from llmd.engine.governor import ThreadGovernor
+from llmd.engine.grammar import GrammarCompiler
 from llmd.engine.kv_cache import KVCache
 from llmd.engine.pacing import Pacer
 from llmd.engine.parking import Parking
@@ -52,8 +53,8 @@ _SAMPLING_KEYS: dict[str, tuple[str, type[int] | type[float]]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadedModel:
-    """What the rest of llmd knows of a loaded model. Frozen; `tokenizer` works until the engine is
-    closed.
+    """What the rest of llmd knows of a loaded model. Frozen; `tokenizer` and `grammars` work until
+    the engine is closed.
     """
 
     path: Path
@@ -61,6 +62,7 @@ class LoadedModel:
     architecture: str
     metadata: dict[str, str]
     tokenizer: Tokenizer
+    grammars: GrammarCompiler
     chat_template: str | None
     sampling: SamplingParams
     """The defaults that requests lie over: the configuration's, else the file's, else llmd's."""
@@ -218,6 +220,7 @@ def _describe(
         architecture=model.architecture,
         metadata=model.metadata,
         tokenizer=model.tokenizer,
+        grammars=GrammarCompiler(model.tokenizer),
         chat_template=model.chat_template,
         sampling=sampling,
         context_size=plan.context_size,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from llmd.core.sampling import SamplingParams
+from llmd.engine.grammar import CompiledGrammar
+from llmd.engine.thought import ThoughtLimits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +58,10 @@ class Request:
     """Report how much of the prompt is computed, chunk by chunk."""
     cache_report: bool = False
     """Say in the last output what was reused, and why not more."""
+    grammar: CompiledGrammar | None = None
+    """What every answer must be, from its first token to its last."""
+    thought: ThoughtLimits | None = None
+    """How to tell thoughts from the rest; None where the model marks none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,16 +12,26 @@ from numpy.typing import NDArray
 
 from llmd.core.output import Candidate, TokenLogprob
 from llmd.core.sampling import SamplingParams
+from llmd.engine.grammar import Constraint, ConstraintFailed, Mask
 from llmd.llama.context import Row
 from llmd.llama.sampler import CANDIDATE
 
 _GROUP = 64
 _MIN_PRUNED_VOCABULARY = 8192
 _MAX_TOUCHED = 2048
+_IMPOSSIBLE = np.float32(-np.inf)
 
 
 class SamplingFailed(Exception):
-    """The model's logits are no numbers; the sequence cannot go on."""
+    """The model's logits are no numbers; the sequence cannot go on. The message is for its
+    client.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the model computed logits that are no numbers; its file may be damaged, or "
+            "--cache-type-k and --cache-type-v too coarse for it"
+        )
 
 
 class Vocabulary(Protocol):
@@ -40,6 +50,7 @@ class Chain(Protocol):
     """A native sampler chain; see llmd.llama.sampler."""
 
     def sample(self, candidates: NDArray[np.void]) -> int: ...
+    def redraw(self, allowed: Mask) -> int | None: ...
     def accept(self, token_id: int) -> None: ...
     def free(self) -> None: ...
 
@@ -76,14 +87,19 @@ class Sampler:
             self._chain.accept(token_id)
             self._recent.append(token_id)
 
-    def sample(self, row: Row) -> int:
-        """Draw a token and accept it. Raises SamplingFailed on logits that are no numbers."""
-        if self._chain is None:
-            token_id = int(row.argmax())
-            if not isfinite(row[token_id]):
-                raise SamplingFailed
-            return token_id
-        token_id = self._chain.sample(self._candidates(row))
+    def sample(self, row: Row, constraint: Constraint | None = None) -> int:
+        """Draw a token and accept it, here and in its constraint. Raises SamplingFailed on logits
+        that are no numbers, and ConstraintFailed.
+
+        The constraint is asked about the token that was drawn; only when it refuses, about all of
+        them. The distribution is that of drawing until a token is allowed. Where truncation leaves
+        none that is, it is that of the whole chain over the allowed ones.
+        """
+        token_id = self._draw(row, None)
+        if constraint is not None and not constraint.accept(token_id):
+            token_id = self._redraw(row, constraint.mask())
+            if not constraint.accept(token_id):
+                raise ConstraintFailed("it refuses what it allowed")
         self.accept((token_id,))
         return token_id
 
@@ -107,8 +123,22 @@ class Sampler:
         text = self._vocabulary.token_bytes(token_id)
         return Candidate(token_id, text, float(row[token_id]) - norm)
 
-    def _candidates(self, row: Row) -> NDArray[np.void]:
-        ids = self._likely_ids(row)
+    def _draw(self, row: Row, allowed: Mask | None) -> int:
+        if self._chain is not None:
+            return self._chain.sample(self._candidates(row, allowed))
+        if allowed is not None:
+            row = np.where(allowed, row, _IMPOSSIBLE)
+        token_id = int(row.argmax())
+        if not isfinite(row[token_id]):
+            raise SamplingFailed
+        return token_id
+
+    def _redraw(self, row: Row, allowed: Mask) -> int:
+        token_id = None if self._chain is None else self._chain.redraw(allowed)
+        return self._draw(row, allowed) if token_id is None else token_id
+
+    def _candidates(self, row: Row, allowed: Mask | None) -> NDArray[np.void]:
+        ids = self._likely_ids(row) if allowed is None else self._likely_allowed_ids(row, allowed)
         logits = row if ids is None else row[ids]
         # NaN is above no threshold: where all are NaN, no candidate was found.
         if not len(logits) or not isfinite(logits.max()):
@@ -117,6 +147,13 @@ class Sampler:
         candidates["id"] = np.arange(len(row), dtype=np.int32) if ids is None else ids
         candidates["logit"] = logits
         return candidates
+
+    def _likely_allowed_ids(self, row: Row, allowed: Mask) -> NDArray[np.intp]:
+        ids = np.flatnonzero(allowed)
+        if len(ids) <= _MIN_PRUNED_VOCABULARY:
+            return ids
+        likely = self._likely_ids(np.where(allowed, row, _IMPOSSIBLE))
+        return ids if likely is None else likely[allowed[likely]]
 
     def _likely_ids(self, row: Row) -> NDArray[np.intp] | None:
         params = self._params

@@ -1,9 +1,12 @@
 """Who computes what in the next step. It knows no clock, and of the model only the cache.
 
 Rule 1. There are no phases: a sequence has known tokens and computed tokens, and a step computes
-        some of the difference (vLLM v1's rule). A generating sequence is one token behind.
-Rule 2. Every generating sequence is in every step; prompts share what the pacer leaves of the
-        step: the first of each tenant first.
+        some of the difference (vLLM v1's rule). A generating sequence is one token behind, or as
+        many as its grammar left no choice about.
+Rule 2. Every generating sequence is in every step, with as many tokens as each of them has to
+        compute before any can draw its next one. Prompts share what the pacer leaves of the step,
+        the first of each tenant first; what single sequences are further behind comes before the
+        prompts, with at most half of that.
 Rule 3. A sequence is admitted when its tokens, and some room to grow, are free or idle besides
         what the running ones still need. Who is first in line is not overtaken, unless it waits
         for a running one that computes what it begins with.
@@ -79,8 +82,7 @@ class Scheduler:
         turn = self._num_steps % (len(alone) + bool(together)) if alone else 0
         if turn < len(alone):
             return self._plan_alone(alone[turn])
-        items = self._plan_generating(together)
-        return tuple(items + self._plan_prompts(together, len(items)))
+        return self._plan_together(together)
 
     def set_back_youngest(self) -> Sequence:
         """Take the cells of the youngest running sequence and let it wait; returns it."""
@@ -140,36 +142,62 @@ class Scheduler:
                 return self.schedule()
         return (_plan(sequence, num_tokens),)
 
-    def _plan_generating(self, running: list[Sequence]) -> list[BatchItem]:
-        generating = [sequence for sequence in running if sequence.num_pending == 1]
+    def _plan_together(self, running: list[Sequence]) -> Batch:
+        generating = [sequence for sequence in running if sequence.is_generating]
         while not self._cache.make_room(len(generating)):
             victim = self.set_back_youngest()
             if victim in generating:
                 generating.remove(victim)
-        return [_plan(sequence, 1) for sequence in generating]
+        reading = [s for s in running if not s.is_generating and s.sequence_id is not None]
+        num_each = self._num_each(generating, reading)
+        more = self._share_rest(generating, reading, num_each)
+        items = [_plan(sequence, num_each + more.pop(sequence, 0)) for sequence in generating]
+        return (*items, *(_plan(sequence, share) for sequence, share in more.items() if share))
 
-    def _plan_prompts(self, running: list[Sequence], num_generating: int) -> list[BatchItem]:
-        reading = [s for s in running if s.num_pending > 1 and s.sequence_id is not None]
-        if not reading:
-            return []
-        num_tokens = min(
-            self._pacer.prompt_budget(num_generating), self._max_step_tokens - num_generating
-        )
-        self._cache.make_room(num_generating + min(num_tokens, _sum_pending(reading)))
-        num_tokens = min(num_tokens, self._cache.num_free_cells - num_generating)
-        shares = self._share_out(fair_order(reading), num_tokens)
-        return [_plan(sequence, share) for sequence, share in shares.items() if share]
-
-    def _share_out(self, reading: list[Sequence], num_tokens: int) -> dict[Sequence, int]:
-        """How many tokens of each prompt a step computes: the same for the first of every tenant,
-        then in order what is left.
+    def _num_each(self, generating: list[Sequence], reading: list[Sequence]) -> int:
+        """How many tokens of every generating sequence a step computes: as many as each of them
+        has to before any can draw its next one.
         """
-        firsts = {sequence.request.tenant: sequence for sequence in reversed(reading)}.values()
-        shares = dict.fromkeys(reading, 0)
+        if all(sequence.num_pending > 1 for sequence in generating) and generating:
+            most = self._max_step_tokens // (2 if reading else 1) // len(generating)
+            num_each = min(most, min(sequence.num_pending for sequence in generating))
+            self._cache.make_room(num_each * len(generating))
+            return max(1, min(num_each, self._cache.num_free_cells // len(generating)))
+        return 1
+
+    def _share_rest(
+        self, generating: list[Sequence], reading: list[Sequence], num_each: int
+    ) -> dict[Sequence, int]:
+        """How many tokens a step computes besides `num_each` for each generating sequence."""
+        behind = [s for s in generating if s.num_pending > num_each == 1]
+        num_taken = num_each * len(generating)
+        num_wanted = _sum_pending(behind) - len(behind) + _sum_pending(reading)
+        if not num_wanted:
+            return {}
+        num_tokens = min(
+            self._pacer.prompt_budget(len(generating)), self._max_step_tokens - num_taken
+        )
+        self._cache.make_room(num_taken + min(num_tokens, num_wanted))
+        num_tokens = min(num_tokens, self._cache.num_free_cells - num_taken)
+        num_behind = num_tokens // 2 if reading else num_tokens
+        shares = self._share_out(behind, num_behind, num_planned=1)
+        shares |= self._share_out(fair_order(reading), num_tokens - sum(shares.values()))
+        return shares
+
+    def _share_out(
+        self, sequences: list[Sequence], num_tokens: int, *, num_planned: int = 0
+    ) -> dict[Sequence, int]:
+        """How many tokens of each sequence a step computes beside the `num_planned`: the same for
+        the first of every tenant, then in order what is left.
+        """
+        if not sequences:
+            return {}
+        firsts = {sequence.request.tenant: sequence for sequence in reversed(sequences)}.values()
+        shares = dict.fromkeys(sequences, 0)
         num_scored = MAX_SCORED_TOKENS
-        for group, portion in ((firsts, num_tokens // len(firsts)), (reading, num_tokens)):
+        for group, portion in ((firsts, num_tokens // len(firsts)), (sequences, num_tokens)):
             for sequence in group:
-                stop = self._cache.next_stop(sequence) - sequence.num_computed
+                stop = self._cache.next_stop(sequence) - sequence.num_computed - num_planned
                 more = min(stop - shares[sequence], portion, num_tokens)
                 if _is_scored(sequence):
                     more = min(more, num_scored)

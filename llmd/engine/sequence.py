@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from llmd.core.output import CacheReport, FinishReason, TokenLogprob
+from llmd.engine.continuation import Continuation
 from llmd.engine.radix import Node, RadixTree, Tokens
 from llmd.engine.request import PromptLayout, Request
-from llmd.engine.sampler import Sampler
 from llmd.engine.text import TextStream
 
 
@@ -19,8 +19,8 @@ class Sequence:
 
     `tokens` is prompt plus output. `num_computed` of them are in the model's memory under
     `sequence_id` (None while it waits): those up to the end of `node` shared with others that
-    begin so, the rest its own. A sequence that is set back keeps its tokens and its sampler and
-    loses only what was computed.
+    begin so, the rest its own. A sequence that is set back keeps its tokens and where its
+    continuation stands, and loses only what was computed.
     """
 
     request: Request
@@ -31,10 +31,14 @@ class Sequence:
     num_prompt: int
     max_tokens: int
     """Most tokens to generate; within the context."""
-    sampler: Sampler
+    continuation: Continuation
     text: TextStream
     layout: PromptLayout = field(default_factory=PromptLayout)
     num_computed: int = 0
+    num_fresh: int = 1
+    """Tokens that its last row of logits led to: one, and those that followed without a draw."""
+    num_told: int = 0
+    """Generated tokens that an output has told of."""
     num_cached: int = 0
     """Prompt tokens that were not computed for it."""
     node: Node = field(default_factory=lambda: RadixTree().root)
@@ -71,8 +75,13 @@ class Sequence:
 
     @property
     def num_pending(self) -> int:
-        """Known tokens that are still to be computed: 1 while it generates."""
+        """Known tokens that are still to be computed."""
         return len(self.tokens) - self.num_computed
+
+    @property
+    def is_generating(self) -> bool:
+        """Whether nothing is left to compute but what its last row of logits led to."""
+        return self.num_pending <= self.num_fresh
 
     @property
     def is_reading(self) -> bool:

@@ -9,10 +9,11 @@ from queue import Empty, SimpleQueue
 from typing import assert_never
 
 from llmd.core.output import Output
-from llmd.engine.engine import Engine, refuse
+from llmd.engine.engine import Engine
 from llmd.engine.executor import EngineBroken
 from llmd.engine.loading import LoadedModel
 from llmd.engine.notice import Ended, Loaded, LoadFailed, Notice, Stepped
+from llmd.engine.reporting import refuse
 from llmd.engine.request import Abort, Close, Command, Request, Submit
 from llmd.errors import EngineFailed, LlmdError
 

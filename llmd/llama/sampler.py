@@ -17,6 +17,9 @@ CANDIDATE = np.dtype([("id", np.int32), ("logit", np.float32), ("probability", n
 
 _RANDOM_SEED = 0xFFFFFFFF  # llama.h LLAMA_DEFAULT_SEED: llama.cpp would draw its own
 
+_OTHER_SEED = 0x1E3779B9
+"""Makes the numbers of second draws others than those of the first ones."""
+
 
 class SamplerChain:
     """The samplers of one sequence, in llama.cpp's own order (common/sampling.cpp): bias,
@@ -32,6 +35,8 @@ class SamplerChain:
             llama_cpp.llama_sampler_chain_default_params()
         )
         self._array = llama_cpp.llama_token_data_array()
+        self._candidates: NDArray[np.void] | None = None
+        self._draw: Any = None
         self._seed = seed & 0xFFFFFFFF
         if self._seed == _RANDOM_SEED:
             self._seed = 0
@@ -39,22 +44,31 @@ class SamplerChain:
         self._add_penalties(params, tokenizer, context_size)
         if params.temperature <= 0:
             self._add(llama_cpp.llama_sampler_init_greedy())
-        elif params.mirostat:
+            return
+        self._draw = llama_cpp.llama_sampler_init_dist(self._seed & 0x7FFFFFFF ^ _OTHER_SEED)
+        if params.mirostat:
             self._add_mirostat(params, tokenizer.num_tokens)
         else:
             self._add_truncation(params)
 
     def sample(self, candidates: NDArray[np.void]) -> int:
         """Draw a token from `candidates` (dtype CANDIDATE, at least one); reorders them."""
+        self._candidates = candidates  # `redraw` reads what the samplers left in this memory
+        return self._apply(self._chain, candidates)
+
+    def redraw(self, allowed: NDArray[np.bool_]) -> int | None:
+        """Draw again, from the same probabilities as the last `sample` did, among the tokens for
+        which `allowed` holds: what drawing until one is allowed would give. None where all of
+        these were truncated, and at temperature 0.
+        """
+        if self._draw is None:
+            return None
         array = self._array
-        pointer: Any = ctypes.cast(candidates.ctypes.data, llama_cpp.llama_token_data_p)
-        array.data = pointer
-        array.size = len(candidates)
-        array.selected = -1
-        array.sorted = False
-        llama_cpp.llama_sampler_apply(self._chain, ctypes.byref(array))
-        # Samplers may put other data in the place of ours.
-        return int(array.data[array.selected].id)
+        address = ctypes.cast(array.data, ctypes.c_void_p).value
+        buffer = (ctypes.c_ubyte * (array.size * CANDIDATE.itemsize)).from_address(address or 0)
+        left = np.frombuffer(memoryview(buffer), CANDIDATE)
+        self._candidates = left[allowed[left["id"]]]
+        return self._apply(self._draw, self._candidates) if len(self._candidates) else None
 
     def accept(self, token_id: int) -> None:
         """Tell the penalties that this token now stands in the text."""
@@ -65,6 +79,20 @@ class SamplerChain:
         if self._chain:
             llama_cpp.llama_sampler_free(self._chain)
             self._chain = None
+        if self._draw:
+            llama_cpp.llama_sampler_free(self._draw)
+            self._draw = None
+
+    def _apply(self, sampler: Any, candidates: NDArray[np.void]) -> int:
+        array = self._array
+        pointer: Any = ctypes.cast(candidates.ctypes.data, llama_cpp.llama_token_data_p)
+        array.data = pointer
+        array.size = len(candidates)
+        array.selected = -1
+        array.sorted = False
+        llama_cpp.llama_sampler_apply(sampler, ctypes.byref(array))
+        # Samplers may put other data in the place of ours.
+        return int(array.data[array.selected].id)
 
     def _add(self, sampler: object) -> None:
         llama_cpp.llama_sampler_chain_add(self._chain, sampler)

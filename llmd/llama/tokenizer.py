@@ -93,6 +93,10 @@ class Tokenizer:
             piece = self._pieces[token_id] = self._read_piece(token_id)
         return piece
 
+    def all_bytes(self) -> list[bytes]:
+        """The bytes of every token, by id; nothing of it is kept."""
+        return [self._read_piece(token_id) for token_id in range(self.num_tokens)]
+
     def token_text(self, token_id: int) -> str:
         """A token's text, with U+FFFD for what is not UTF-8; empty for ids out of range (-1)."""
         if not 0 <= token_id < self.num_tokens:

@@ -9,6 +9,7 @@ from enum import Enum
 from pathlib import Path
 
 from llmd.chat.default_template import DEFAULT_TEMPLATE
+from llmd.chat.format import ChatFormat, find_format
 from llmd.chat.layout import LayoutFinder
 from llmd.chat.normalizer import MessageNormalizer
 from llmd.chat.template import ChatTemplate
@@ -17,6 +18,7 @@ from llmd.engine.client import EngineClient
 from llmd.engine.engine import Engine
 from llmd.engine.loading import LoadedModel, load_engine
 from llmd.errors import ConfigError, Draining, LlmdError, ModelLoading
+from llmd.registry.thought_memory import ThoughtMemory
 
 logger = logging.getLogger("llmd.registry")
 
@@ -43,6 +45,7 @@ class ModelInstance:
         self.load_progress = 0.0
         """Share of the weights that is loaded, 0 to 1; written by the engine thread."""
         self.state = ModelState.UNLOADED
+        self.thoughts = ThoughtMemory()
         self._path = path
         self._settings = settings
         self._client: EngineClient | None = None
@@ -50,6 +53,7 @@ class ModelInstance:
         self._template: ChatTemplate | None = None
         self._normalizer: MessageNormalizer | None = None
         self._layout_finder: LayoutFinder | None = None
+        self._format: ChatFormat | None = None
         self._settled = asyncio.Event()
         self._error: LlmdError | None = None
 
@@ -66,9 +70,11 @@ class ModelInstance:
             tokenizer = self._model.tokenizer
             # Asked for here: a close frees the vocabulary, also under a thread that reads it.
             ends = tokenizer.bos_text, tokenizer.eos_text
+            end_texts = tuple(sorted(map(tokenizer.token_text, tokenizer.end_of_generation_ids)))
             self._template = await asyncio.to_thread(self._make_template, self._model, *ends)
             self._normalizer = await asyncio.to_thread(MessageNormalizer, self._template)
             self._layout_finder = LayoutFinder(self._template, self._normalizer)
+            self._format = await asyncio.to_thread(self._find_format, self._template, end_texts)
             self._check_open()
         except LlmdError as error:
             self._error = error
@@ -127,6 +133,11 @@ class ModelInstance:
         assert self._layout_finder is not None
         return self._layout_finder
 
+    @property
+    def format(self) -> ChatFormat:
+        assert self._format is not None
+        return self._format
+
     async def close(self) -> None:
         """Abort what runs and free the model. Idempotent."""
         if self._client is not None and self.state is not ModelState.CLOSED:
@@ -160,6 +171,12 @@ class ModelInstance:
             control_tokens=tokenizer.control_texts,
             marker_tokens=markers,
         )
+
+    def _find_format(self, template: ChatTemplate, end_texts: tuple[str, ...]) -> ChatFormat:
+        found = find_format(template, end_texts=end_texts)
+        rows = "; ".join(f"{label}: {text}" for label, text in found.describe())
+        logger.info("how %s writes: %s", self.name, rows)
+        return found
 
     def _read_template_file(self) -> str | None:
         path = self._settings.chat_template

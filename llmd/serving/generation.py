@@ -8,7 +8,7 @@ from dataclasses import replace
 from hashlib import blake2b
 from typing import Any
 
-from llmd.core.event import Event, Finished, PromptAdvanced, PromptEcho, TextDelta
+from llmd.core.event import Event, Finished, PromptAdvanced, PromptEcho
 from llmd.core.output import Output, PromptProgress, TokenLogprob
 from llmd.core.request import ChatPrompt, GenerateRequest, TextPrompt
 from llmd.core.sampling import SamplingParams
@@ -16,7 +16,10 @@ from llmd.engine.request import Request
 from llmd.errors import InvalidRequest
 from llmd.registry.instance import ModelInstance
 from llmd.registry.registry import ModelRegistry
+from llmd.serving.choice_reader import ChoiceReader, make_readers
+from llmd.serving.constraint import compiled, constrain
 from llmd.serving.prompt import EncodedPrompt, encode
+from llmd.serving.thinking import thought_limits
 
 
 class Generation:
@@ -30,6 +33,8 @@ class Generation:
         request: GenerateRequest,
         prompts: tuple[EncodedPrompt, ...],
         engine_request: Request,
+        readers: list[ChoiceReader],
+        loosened: tuple[str, ...],
     ) -> None:
         self.id = engine_request.id
         self.model_name = instance.name
@@ -39,9 +44,13 @@ class Generation:
         self.num_prompt_tokens = tuple(len(prompt.token_ids) for prompt in prompts)
         self.repairs = tuple(dict.fromkeys(r for prompt in prompts for r in prompt.repairs))
         """What was changed in the messages so that the model's template takes them."""
+        self.loosened = loosened
+        """Where schemas that are not strict were loosened, as they could not be enforced whole."""
         self._tokenizer = instance.model.tokenizer
         self._prompts = prompts
         self._request = request
+        self._thoughts = instance.thoughts
+        self._readers = readers
         self._outputs = instance.client.submit(engine_request)
 
     @property
@@ -69,13 +78,9 @@ class Generation:
                     yield PromptAdvanced(output.index, _before(output.progress))
                 if output.progress.num_processed > output.progress.num_cached:
                     yield PromptAdvanced(output.index, output.progress)
-            if output.text or output.logprobs:
-                yield TextDelta(
-                    output.index,
-                    output.text,
-                    output.logprobs,
-                    output.timings if request.timings_per_token else None,
-                )
+            timings = output.timings if request.timings_per_token else None
+            for delta in self._readers[output.index].read(output, timings):
+                yield delta
             if output.finish_reason is not None:
                 yield self._finished(output)
 
@@ -98,10 +103,14 @@ class Generation:
 
     def _finished(self, output: Output) -> Finished:
         assert output.finish_reason is not None and output.timings is not None
+        read = self._readers[output.index]
+        self._thoughts.keep(self._request.tenant, read.call_ids, "".join(read.thoughts))
         return Finished(
             index=output.index,
             reason=output.finish_reason,
             timings=output.timings,
+            num_calls=read.num_calls,
+            num_reasoning=output.num_reasoning,
             stop_text=output.stop_text,
             error=output.error,
             # The others of a prompt found what the first one computed.
@@ -114,6 +123,7 @@ async def start_generation(registry: ModelRegistry, request: GenerateRequest) ->
     a client can have got wrong is raised here, before any byte of the answer.
     """
     instance = await registry.lease(request.model)
+    tokenizer = instance.model.tokenizer
     # Asked once more on submit; asked here, a busy daemon spends no time on prompts it cannot take.
     instance.client.check_room(len(request.prompts) * request.num_choices)
     is_kept = request.cache_prompt and not request.deterministic
@@ -121,14 +131,38 @@ async def start_generation(registry: ModelRegistry, request: GenerateRequest) ->
         await encode(
             instance,
             prompt,
+            tenant=request.tenant,
             is_kept=is_kept,
             cache_report=request.cache_report,
         )
         for prompt in request.prompts
     ]
+    readers = make_readers(instance.format, request, prompts)
+    # A chat is one prompt; of text prompts there may be several, all held to the same.
+    constraint = constrain(
+        request.prompts[0], request.answer_format, chat_format=instance.format, chat=prompts[0].chat
+    )
+    thought = thought_limits(
+        instance.format,
+        request.prompts[0],
+        in_thought=readers[0].in_thought,
+        encode=lambda text: tokenizer.encode_inside(text, parse_special=True),
+    )
+    grammar = await compiled(instance, constraint, request)
+    engine_request = replace(
+        _engine_request(instance, request, prompts), grammar=grammar, thought=thought
+    )
+    return Generation(
+        instance, request, tuple(prompts), engine_request, readers, constraint.loosened
+    )
+
+
+def _engine_request(
+    instance: ModelInstance, request: GenerateRequest, prompts: list[EncodedPrompt]
+) -> Request:
     layouts = tuple(prompt.layout for prompt in prompts if prompt.layout is not None)
     sampling = _sampling(instance, request.sampling)
-    engine_request = Request(
+    return Request(
         id=secrets.token_hex(12),
         prompts=tuple(prompt.token_ids for prompt in prompts),
         sampling=sampling,
@@ -148,7 +182,6 @@ async def start_generation(registry: ModelRegistry, request: GenerateRequest) ->
         return_progress=request.return_progress,
         cache_report=request.cache_report,
     )
-    return Generation(instance, request, tuple(prompts), engine_request)
 
 
 def _before(progress: PromptProgress) -> PromptProgress:

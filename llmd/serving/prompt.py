@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import assert_never
 
 from llmd.chat.layout import RenderedConversation
+from llmd.core.message import Tool
 from llmd.core.request import ChatPrompt, InfillPrompt, Prompt, TextPrompt, TokenPrompt
 from llmd.engine.request import PromptLayout
 from llmd.errors import ContextLengthExceeded, InvalidRequest, Unsupported
@@ -25,20 +26,30 @@ _cache_logger = logging.getLogger("llmd.cache")
 
 
 @dataclass(frozen=True, slots=True)
+class RenderedChat:
+    """What it takes to read the answer to a chat: the prompt's text, and what may be called."""
+
+    text: str
+    tools: tuple[Tool, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class EncodedPrompt:
     """Token ids, and what had to be changed in the messages to please the template. `layout` is
-    known of a chat where it was asked for.
+    known of a chat where it was asked for; `chat` of every chat.
     """
 
     token_ids: tuple[int, ...]
     repairs: tuple[str, ...] = ()
     layout: PromptLayout | None = None
+    chat: RenderedChat | None = None
 
 
 async def encode(
     instance: ModelInstance,
     prompt: Prompt,
     *,
+    tenant: str = "",
     is_kept: bool = False,
     cache_report: bool = False,
 ) -> EncodedPrompt:
@@ -47,8 +58,10 @@ async def encode(
 
     A chat's layout is found where what is computed `is_kept` for others, who are likely to begin
     as far as one of its messages ends, and for a report on what the cache did, which also wants to
-    know where the tools are.
+    know where the tools are. Thoughts that were kept for `tenant` come back into their messages.
     """
+    if isinstance(prompt, ChatPrompt):
+        prompt = replace(prompt, messages=instance.thoughts.put_back(tenant, prompt.messages))
     with_tools = cache_report or _cache_logger.isEnabledFor(logging.DEBUG)
     wishes = _LayoutWishes(message_ends=is_kept or with_tools, tools=with_tools)
     if _num_characters(prompt) > LONG_TEXT:
@@ -85,14 +98,16 @@ def _encode(instance: ModelInstance, prompt: Prompt, wishes: _LayoutWishes) -> E
 def _encode_chat(
     instance: ModelInstance, prompt: ChatPrompt, wishes: _LayoutWishes
 ) -> EncodedPrompt:
-    fitted = instance.normalizer.normalize(prompt.messages, prompt.tools)
+    messages, tools = instance.format.prepare(prompt.messages, prompt.tools)
+    fitted = instance.normalizer.normalize(messages, tools)
     last = fitted.messages[-1] if fitted.messages else None
     # A last message of the assistant's is the beginning of its answer (prefill).
     continues_answer = last is not None and last.role == "assistant" and not last.tool_calls
+    template_kwargs = instance.format.thinking_kwargs(prompt.thinking) | prompt.template_kwargs
     rendered = instance.template.render(
         fitted.messages,
         fitted.tools,
-        prompt.template_kwargs,
+        template_kwargs,
         continue_final_message=continues_answer,
     )
     tokenizer = instance.model.tokenizer
@@ -106,10 +121,10 @@ def _encode_chat(
     if wishes.message_ends and len(token_ids) < instance.model.context_size:
         conversation = RenderedConversation(
             text=rendered.text,
-            sent=prompt.messages,
+            sent=messages,
             fitted=fitted.messages,
             tools=fitted.tools,
-            template_kwargs=prompt.template_kwargs,
+            template_kwargs=template_kwargs,
             continues_answer=continues_answer,
         )
         layout = locate(
@@ -120,7 +135,8 @@ def _encode_chat(
             token_ids,
             with_tools=wishes.tools,
         )
-    return EncodedPrompt(tuple(token_ids), fitted.changes, layout)
+    chat = RenderedChat(rendered.text, prompt.tools)
+    return EncodedPrompt(tuple(token_ids), fitted.changes, layout, chat)
 
 
 def _encode_text(instance: ModelInstance, text: str) -> tuple[int, ...]:

@@ -87,6 +87,7 @@ def test_usage_comes_last_with_no_choices(server: FakeServer) -> None:
         "completion_tokens": 6,
         "total_tokens": len("[user]hello>") + 6,
         "prompt_tokens_details": {"cached_tokens": 0},
+        "completion_tokens_details": {"reasoning_tokens": 0},
     }
     assert all(chunk["choices"] for chunk in others)
 

@@ -22,7 +22,10 @@ pytestmark = pytest.mark.gguf
 CALL = ["<tool_call>", '\n{"name": "look", ', '"arguments": {"at": "caf\u00e9"}}\n', "</tool_call>"]
 TOOL = {
     "type": "function",
-    "function": {"name": "look", "parameters": {"type": "object", "properties": {}}},
+    "function": {
+        "name": "look",
+        "parameters": {"type": "object", "properties": {"at": {"type": "string"}}},
+    },
 }
 ASK: dict[str, Any] = {"messages": [{"role": "user", "content": "look there"}], "temperature": 0}
 
@@ -65,19 +68,49 @@ def count(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., in
         yield num_tokens
 
 
-def test_a_tool_call_arrives_whole(caller: httpx.Client) -> None:
+def streamed(client: httpx.Client, **fields: Any) -> list[dict[str, Any]]:
+    text = client.post("/v1/chat/completions", json={**ASK, **fields, "stream": True}).text
+    lines = text.split("\n\n")
+    assert lines[-2:] == ["data: [DONE]", ""]
+    return [json.loads(line.removeprefix("data: ")) for line in lines[:-2]]
+
+
+def test_a_tool_call_arrives_as_a_call(caller: httpx.Client) -> None:
     answer = caller.post("/v1/chat/completions", json={**ASK, "tools": [TOOL]}).json()
     (choice,) = answer["choices"]
+    (call,) = choice["message"]["tool_calls"]
+    assert call.pop("id").startswith("call_")
+    assert json.loads(call["function"].pop("arguments")) == {"at": "caf\u00e9"}
+    assert call == {"type": "function", "function": {"name": "look"}}
+    assert choice["message"]["content"] is None
+    assert choice["finish_reason"] == "tool_calls"
+
+
+def test_a_streamed_tool_call_is_the_same(caller: httpx.Client) -> None:
+    chunks = streamed(caller, tools=[TOOL])
+    deltas = [chunk["choices"][0]["delta"] for chunk in chunks]
+    assert deltas[0] == {"role": "assistant", "content": ""}
+    first, *others = [delta["tool_calls"][0] for delta in deltas if "tool_calls" in delta]
+    assert first.keys() == {"index", "id", "type", "function"}
+    assert first["function"] == {"name": "look", "arguments": ""}
+    assert all(other.keys() == {"index", "function"} for other in others)
+    assert {other["index"] for other in (first, *others)} == {0}
+    arguments = "".join(other["function"]["arguments"] for other in others)
+    assert json.loads(arguments) == {"at": "caf\u00e9"}
+    assert not any(delta.get("content") for delta in deltas)
+    assert chunks[-1]["choices"][0]["finish_reason"] == "tool_calls"
+
+
+def test_without_tools_a_call_is_text(caller: httpx.Client) -> None:
+    (choice,) = caller.post("/v1/chat/completions", json=ASK).json()["choices"]
     assert choice["message"]["content"] == "".join(CALL)
     assert choice["finish_reason"] == "stop"
 
 
-def test_a_streamed_tool_call_arrives_whole(caller: httpx.Client) -> None:
-    body = {**ASK, "tools": [TOOL], "stream": True}
-    lines = caller.post("/v1/chat/completions", json=body).text.split("\n\n")
-    chunks = [json.loads(line.removeprefix("data: ")) for line in lines[:-2]]
-    text = "".join(chunk["choices"][0]["delta"].get("content", "") for chunk in chunks)
-    assert text == "".join(CALL)
+def test_a_call_that_is_cut_off_ends_for_its_length(caller: httpx.Client) -> None:
+    body = {**ASK, "tools": [TOOL], "max_tokens": 2}
+    (choice,) = caller.post("/v1/chat/completions", json=body).json()["choices"]
+    assert choice["finish_reason"] == "length"
 
 
 def test_a_stop_string_may_be_a_marker(caller: httpx.Client) -> None:

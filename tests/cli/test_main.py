@@ -38,7 +38,8 @@ def test_the_help_of_serve_loads_neither_the_native_library_nor_the_web_stack() 
 def test_the_help_lists_the_commands() -> None:
     run = llmd("--help")
     assert run.returncode == 0
-    assert "serve  Serve a model over HTTP." in run.stdout
+    for words in ("serve     Serve a model over HTTP.", "show      Show", "template  See"):
+        assert words in run.stdout
 
 
 def test_the_version_is_the_packages() -> None:

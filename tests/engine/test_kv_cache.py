@@ -16,7 +16,7 @@ from fakes import (
 )
 
 from llmd.core.output import FinishReason, Output
-from llmd.engine.batch import BatchItem
+from llmd.engine.batch import Batch
 from llmd.engine.engine import Engine
 from llmd.engine.kv_cache import PARK_AFTER
 from llmd.engine.request import PromptLayout
@@ -115,7 +115,7 @@ def test_a_newcomer_does_not_wait_for_a_leader_that_is_too_slow() -> None:
     (leader,) = engine._scheduler.running
     engine._scheduler.running.remove(leader)
     leader_stalls = [leader]
-    engine._scheduler._plan_prompts = _without(leader_stalls, engine)  # type: ignore[method-assign,assignment]
+    engine._scheduler._plan_together = _without(leader_stalls, engine)  # type: ignore[method-assign,assignment]
     engine._scheduler.running.append(leader)
     outputs: list[Output] = []
     for _ in range(64):
@@ -123,14 +123,10 @@ def test_a_newcomer_does_not_wait_for_a_leader_that_is_too_slow() -> None:
     assert [output.request_id for output in outputs] == ["b"]
 
 
-def _without(
-    stalled: list[Sequence], engine: Engine
-) -> Callable[[list[Sequence], int], list[BatchItem]]:
+def _without(stalled: list[Sequence], engine: Engine) -> Callable[[list[Sequence]], Batch]:
     """The scheduler's own plan, in which the stalled sequences get nothing."""
-    plan = type(engine._scheduler)._plan_prompts
-    return lambda running, num: plan(
-        engine._scheduler, [s for s in running if s not in stalled], num
-    )
+    plan = type(engine._scheduler)._plan_together
+    return lambda running: plan(engine._scheduler, [s for s in running if s not in stalled])
 
 
 @pytest.mark.parametrize("memory", KINDS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 from conftest import EXACT_SETTINGS
 
+from llmd.core.grammar import GrammarSource
 from llmd.core.output import FinishReason
 from llmd.core.sampling import SamplingParams
 from llmd.engine.engine import Engine
@@ -207,3 +209,66 @@ def test_a_deterministic_request_gives_the_same_bits_beside_others(
         beside = scores(engine, "exact")
     assert len(alone) == NUM_TOKENS
     assert beside == alone
+
+
+SCHEMA = {
+    "type": "object",
+    "properties": {
+        "name of the person": {"type": "string", "maxLength": 12},
+        "number of the house": {"type": "integer", "minimum": 0, "maximum": 9999},
+        "kind": {"enum": ["water", "land", "air"]},
+    },
+    "required": ["name of the person", "number of the house", "kind"],
+    "additionalProperties": False,
+    "x-guidance": {"whitespace_flexible": False},
+}
+
+
+def held_to_schema(model: LoadedModel, id: str, prompt: str, **fields: Any) -> Request:
+    grammar = model.grammars.compile(GrammarSource("json_schema", json.dumps(SCHEMA)))
+    return request(model, id, prompt, grammar=grammar, max_tokens=200, **fields)
+
+
+def test_answers_to_a_schema_are_the_same_alone_and_beside_others_and_set_back(path: Path) -> None:
+    with loaded(path) as (engine, model):
+        alone = []
+        for prompt in PROMPTS:
+            engine.add(held_to_schema(model, "alone", prompt))
+            alone.append(run(engine)["alone", 0])
+        for index, prompt in enumerate(PROMPTS):
+            engine.add(held_to_schema(model, str(index), prompt))
+        engine.add(request(model, "free", PROMPTS[0]))
+        texts: dict[tuple[str, int], str] = defaultdict(str)
+        for step in range(4000):
+            if engine.is_idle:
+                break
+            if step in (6, 13, 20):
+                engine._scheduler.set_back_youngest()
+            for output in engine.step():
+                texts[output.request_id, output.index] += output.text
+    assert [texts[str(index), 0] for index in range(len(PROMPTS))] == alone
+    for text in alone:
+        assert list(json.loads(text)) == list(SCHEMA["properties"])  # type: ignore[call-overload]
+
+
+def test_hot_answers_to_a_schema_are_valid_and_differ(llama_path: Path) -> None:
+    hot = SamplingParams(temperature=1.5)
+    with loaded(llama_path) as (engine, model):
+        engine.add(held_to_schema(model, "a", PROMPTS[0], sampling=hot, num_choices=8))
+        texts = list(run(engine).values())
+    assert len(set(texts)) == 8
+    for text in texts:
+        found = json.loads(text)
+        assert len(found["name of the person"]) <= 12
+        assert 0 <= found["number of the house"] <= 9999
+        assert found["kind"] in ("water", "land", "air")
+
+
+@pytest.mark.parametrize("text", ["<tool_call>{", "the water", " of<think>the", "a<|im_start|>é b"])
+def test_forced_text_is_cut_as_the_model_knows_it(path: Path, text: str) -> None:
+    with loaded(path) as (_, model):
+        source = GrammarSource("lark", f"start: {json.dumps(text + 'x' * 40)}")
+        forced = model.grammars.compile(source).start().forced()
+        whole = model.tokenizer.encode_inside(text + "x" * 40, parse_special=True)
+    assert 0 < len(forced) <= len(whole)
+    assert forced == whole[: len(forced)]

@@ -13,6 +13,7 @@ from contexts import assert_close, context_of, ids, params_of
 
 from llmd.core.sampling import SamplingParams
 from llmd.engine.batch import BatchItem
+from llmd.engine.continuation import Continuation
 from llmd.engine.governor import ThreadGovernor
 from llmd.engine.request import Request
 from llmd.engine.runner import ModelRunner, NoRoom, Runner
@@ -56,7 +57,7 @@ def sequence(model: LlamaModel, text: str, sequence_id: int, **fields: Any) -> S
         tokens=tokens,
         num_prompt=len(tokens),
         max_tokens=8,
-        sampler=Sampler(GREEDY, model.tokenizer, None),
+        continuation=Continuation(Sampler(GREEDY, model.tokenizer, None), model.tokenizer),
         text=TextStream(()),
         sequence_id=sequence_id,
     )

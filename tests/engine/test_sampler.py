@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
+from llmd.core.grammar import GrammarSource
 from llmd.core.sampling import SamplingParams
 from llmd.engine import sampler as sampler_module
+from llmd.engine.grammar import Constraint, GrammarCompiler, Mask
 from llmd.engine.sampler import Sampler, SamplingFailed, is_plain_greedy, largest
 from llmd.llama.context import Row
 from llmd.llama.model import LlamaModel
@@ -21,11 +24,31 @@ NUM_VOCAB = 20_000
 
 
 class Vocabulary:
-    end_of_generation_ids: frozenset[int] = frozenset()
+    """Each token is its own number in decimal; 0 ends the text."""
+
+    end_of_generation_ids = frozenset({0})
     suppressed_ids: tuple[int, ...] = ()
 
     def token_bytes(self, token_id: int) -> bytes:
         return str(token_id).encode()
+
+    def __init__(self, size: int = NUM_VOCAB) -> None:
+        self.size = size
+
+    def all_bytes(self) -> list[bytes]:
+        return [self.token_bytes(token_id) for token_id in range(self.size)]
+
+    def encode_inside(self, text: str, *, parse_special: bool) -> list[int]:
+        return [int(digit) for digit in text]
+
+
+COMPILERS = {size: GrammarCompiler(Vocabulary(size)) for size in (10, NUM_VOCAB)}
+
+
+def only(digits: str, size: int = NUM_VOCAB) -> Constraint:
+    """Allows the tokens that are made of these digits, for ever."""
+    source = GrammarSource("lark", f"start: /[{digits}]*!/")
+    return COMPILERS[size].compile(source).start()
 
 
 @pytest.fixture(scope="module")
@@ -41,13 +64,19 @@ def random_row(seed: int, size: int = NUM_VOCAB) -> Row:
 
 
 def draws(
-    params: SamplingParams, tokenizer: Any, *, prompt: tuple[int, ...] = (), num_draws: int = 40
+    params: SamplingParams,
+    tokenizer: Any,
+    *,
+    prompt: tuple[int, ...] = (),
+    num_draws: int = 40,
+    digits: str | None = None,
 ) -> list[int]:
-    """Tokens drawn one after the other, from fresh rows."""
+    """Tokens drawn one after the other, from fresh rows; of these digits only, where given."""
     chain = SamplerChain(params, tokenizer, seed=3, context_size=512)
     sampler = Sampler(params, Vocabulary(), chain)
     sampler.accept(prompt)
-    drawn = [sampler.sample(random_row(seed)) for seed in range(num_draws)]
+    constraint = None if digits is None else only(digits)
+    drawn = [sampler.sample(random_row(seed), constraint) for seed in range(num_draws)]
     sampler.free()
     return drawn
 
@@ -65,10 +94,7 @@ LIKELY = tuple(int(i) for seed in range(8) for i in np.argsort(random_row(seed))
 """Tokens that are near the top of the first rows: penalties on them change what is drawn."""
 
 
-@pytest.mark.gguf
-@pytest.mark.parametrize(
-    "fields",
-    [
+FIELDS = [
         {},
         {"temperature": 0.0, "repeat_penalty": 1.5},
         {"temperature": 0.0, "logit_bias": ((LIKELY[5], float("-inf")),)},
@@ -85,9 +111,11 @@ LIKELY = tuple(int(i) for seed in range(8) for i in np.argsort(random_row(seed))
         {"dynatemp_range": 0.8, "temperature": 1.2},
         {"top_p": 0.01, "min_keep": 60, "temperature": 3.0},
         {"mirostat": 2}, {"mirostat": 1}, {"top_n_sigma": 1.0}, {"top_k": 0},
-    ],
-    ids=lambda fields: "-".join(fields) or "defaults",
-)  # fmt: skip
+]  # fmt: skip
+
+
+@pytest.mark.gguf
+@pytest.mark.parametrize("fields", FIELDS, ids=lambda fields: "-".join(fields) or "defaults")
 def test_pruning_changes_no_draw(
     fields: dict[str, Any], tokenizer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -122,6 +150,123 @@ def test_pruning_changes_no_draw_whatever_the_parameters(
     params = SamplingParams(**fields)
     pruned = draws(params, tokenizer, prompt=LIKELY, num_draws=8)
     assert pruned == draws_of_all(params, tokenizer, monkeypatch, prompt=LIKELY, num_draws=8)
+
+
+@pytest.mark.gguf
+@pytest.mark.parametrize("digits", ["0-689", "12"])
+@pytest.mark.parametrize("fields", FIELDS, ids=lambda fields: "-".join(fields) or "defaults")
+def test_pruning_changes_no_draw_under_a_constraint(
+    fields: dict[str, Any], digits: str, tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params = SamplingParams(**fields)
+    arguments: dict[str, Any] = {"prompt": LIKELY, "num_draws": 20, "digits": digits}
+    pruned = draws(params, tokenizer, **arguments)
+    assert pruned == draws_of_all(params, tokenizer, monkeypatch, **arguments)
+    assert set("".join(map(str, pruned))) <= set("012345689" if digits == "0-689" else digits)
+
+
+Numbers = NDArray[Any]
+
+NUM_SAMPLES = 10_000
+LOGITS = np.array([0, 3, 1, 2.5, 0.5, 2, 1.5, 0.2, 2.8, -1], np.float32)
+"""Of ten tokens; 1, 8, 3 and 5 are the likeliest, in this order."""
+
+
+def softmax(logits: Numbers) -> Numbers:
+    shares: Numbers = np.exp(logits - logits.max())
+    shares /= shares.sum()
+    return shares
+
+
+def only_of(shares: Numbers, allowed: str) -> Numbers:
+    kept: Numbers = np.array([s if str(i) in allowed else 0 for i, s in enumerate(shares)])
+    kept /= kept.sum()
+    return kept
+
+
+def truncated(num_kept: int, logits: Numbers = LOGITS) -> Numbers:
+    return np.where(logits >= np.sort(logits)[-num_kept], logits, -np.inf)
+
+
+@pytest.mark.gguf
+@pytest.mark.parametrize(
+    ("fields", "allowed", "expected"),
+    [
+        ({}, "2345679", softmax(LOGITS)),
+        ({"temperature": 2.0}, "13579", softmax(LOGITS / 2)),
+        ({"top_k": 4}, "0235", softmax(truncated(4))),
+        ({"top_k": 4, "temperature": 0.5}, "2345", softmax(truncated(4) / 0.5)),
+        # None of the two likeliest is allowed: then the two likeliest of the allowed ones.
+        ({"top_k": 2}, "24679", softmax(np.where(np.isin(range(10), [2, 6]), LOGITS, -np.inf))),
+        ({"min_p": 0.3}, "2568", softmax(np.where(LOGITS >= 3 + np.log(0.3), LOGITS, -np.inf))),
+        ({"logit_bias": ((2, 2.0),)}, "2459", softmax(LOGITS + 2 * np.eye(10)[2])),
+    ],
+)  # fmt: skip
+def test_constrained_draws_are_those_of_drawing_until_one_is_allowed(
+    fields: dict[str, Any], allowed: str, expected: Numbers, tokenizer: Any
+) -> None:
+    free = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0}
+    params = SamplingParams(**{**free, **fields})
+    sampler = Sampler(
+        params, Vocabulary(), SamplerChain(params, tokenizer, seed=7, context_size=64)
+    )
+    constraint = only(allowed, size=10)
+    counts = np.zeros(10)
+    for _ in range(NUM_SAMPLES):
+        counts[sampler.sample(LOGITS, constraint)] += 1
+    sampler.free()
+    shares = only_of(expected, allowed)
+    deviation = np.sqrt(shares * (1 - shares) / NUM_SAMPLES)
+    assert (np.abs(counts / NUM_SAMPLES - shares) <= 4 * deviation + 1e-9).all()
+
+
+@pytest.mark.gguf
+@pytest.mark.parametrize("fields", [{}, {"temperature": 0.0, "repeat_penalty": 1.5}])
+def test_penalties_count_what_was_said_and_not_what_was_refused(
+    fields: dict[str, Any], tokenizer: Any
+) -> None:
+    accepted: list[int] = []
+
+    class Spy(SamplerChain):
+        def accept(self, token_id: int) -> None:
+            accepted.append(token_id)
+            super().accept(token_id)
+
+    params = SamplingParams(presence_penalty=1.0, **fields)
+    sampler = Sampler(params, Vocabulary(), Spy(params, tokenizer, seed=1, context_size=64))
+    constraint = only("12")
+    drawn = [sampler.sample(random_row(seed), constraint) for seed in range(20)]
+    sampler.free()
+    assert accepted == drawn
+
+
+def test_greedy_takes_the_likeliest_that_is_allowed() -> None:
+    sampler = Sampler(SamplingParams(temperature=0), Vocabulary(), None)
+    row = random_row(3)
+    best = next(i for i in np.argsort(-row) if set(str(i)) <= set("12"))
+    assert sampler.sample(row, only("12")) == best
+    assert sampler.sample(row) == row.argmax()
+
+
+def test_the_mask_is_asked_for_only_when_a_draw_is_refused() -> None:
+    num_masks = 0
+
+    class Counting(Constraint):
+        def mask(self) -> Mask:
+            nonlocal num_masks
+            num_masks += 1
+            return super().mask()
+
+    matcher = only("12")._matcher
+    constraint = Counting(matcher, NUM_VOCAB)
+    sampler = Sampler(SamplingParams(temperature=0), Vocabulary(), None)
+    row = random_row(3)
+    row[121] = 99
+    assert sampler.sample(row, constraint) == 121
+    assert num_masks == 0
+    row[123] = 100
+    assert sampler.sample(row, constraint) == 121
+    assert num_masks == 1
 
 
 @pytest.mark.gguf

@@ -180,3 +180,46 @@ def test_freeing_twice_is_harmless(tokenizer: Tokenizer) -> None:
     chain = SamplerChain(SamplingParams(), tokenizer, seed=1, context_size=64)
     chain.free()
     chain.free()
+
+
+def redraws(
+    tokenizer: Tokenizer, params: dict[str, Any], allowed: Sequence[int], *, num_draws: int = 2000
+) -> list[int | None]:
+    """Places that second draws gave, where places in `allowed` are; None where there was none."""
+    chain = SamplerChain(SamplingParams(**params), tokenizer, seed=1, context_size=64)
+    mask = np.zeros(tokenizer.num_tokens, np.bool_)
+    mask[[WORDS[place] for place in allowed]] = True
+    places: list[int | None] = []
+    for _ in range(num_draws):
+        candidates = np.zeros(len(WORDS), dtype=CANDIDATE)
+        candidates["id"] = WORDS
+        candidates["logit"] = np.log(PROBABILITIES)
+        chain.sample(candidates)
+        del candidates  # the chain must not depend on its caller to keep them
+        found = chain.redraw(mask)
+        places.append(None if found is None else WORDS.index(found))
+    chain.free()
+    return places
+
+
+def test_a_second_draw_has_the_first_ones_odds(tokenizer: Tokenizer) -> None:
+    counts = Counter(redraws(tokenizer, NEUTRAL, [1, 3, 4]))
+    assert set(counts) == {1, 3, 4}
+    assert counts[1] / 2000 == pytest.approx(0.3 / 0.44, abs=0.04)
+    assert counts[3] / 2000 == pytest.approx(0.1 / 0.44, abs=0.04)
+
+
+def test_a_second_draw_is_made_at_the_same_temperature(tokenizer: Tokenizer) -> None:
+    counts = Counter(redraws(tokenizer, {**NEUTRAL, "temperature": 0.5}, [1, 2]))
+    assert counts[1] / 2000 == pytest.approx(0.09 / (0.09 + 0.0225), abs=0.04)
+
+
+def test_a_second_draw_brings_nothing_back_that_was_truncated(tokenizer: Tokenizer) -> None:
+    params = {**NEUTRAL, "top_k": 2}
+    assert set(redraws(tokenizer, params, [1, 2, 3], num_draws=50)) == {1}
+    assert set(redraws(tokenizer, params, [2, 3], num_draws=50)) == {None}
+
+
+def test_there_is_no_second_draw_at_temperature_zero(tokenizer: Tokenizer) -> None:
+    params = {"temperature": 0.0, "repeat_penalty": 1.5}
+    assert set(redraws(tokenizer, params, [1, 2], num_draws=5)) == {None}

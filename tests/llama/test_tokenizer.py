@@ -98,6 +98,11 @@ def test_every_token_has_the_bytes_of_its_piece(spm: Tokenizer) -> None:
             assert spm.token_bytes(token_id) == expected
 
 
+def test_the_bytes_of_all_tokens_are_those_of_each(tokenizer: Tokenizer) -> None:
+    each = [tokenizer.token_bytes(token_id) for token_id in range(tokenizer.num_tokens)]
+    assert tokenizer.all_bytes() == each
+
+
 def test_a_piece_longer_than_the_buffer_is_read_whole(tmp_path: Path) -> None:
     piece = "very long " * 20
     vocabulary = spm_vocabulary(user_defined=[piece])

@@ -37,25 +37,34 @@ WEATHER = {
     },
 }
 
+Answer = Callable[..., dict[str, Any]]
 Ask = Callable[..., str]
 
 
 @pytest.fixture(scope="module")
-def ask(bundled_server: LiveServer) -> Iterator[Ask]:
+def answer(bundled_server: LiveServer) -> Iterator[Answer]:
     with httpx.Client(base_url=bundled_server.url, timeout=60, trust_env=False) as client:
 
-        def send(*texts: str, **fields: Any) -> str:
-            """The answer to the last of `texts`, which alternate from the user's first on."""
+        def send(*texts: str, **fields: Any) -> dict[str, Any]:
+            """The message in answer to the last of `texts`; the first is the user's."""
             roles = ("user", "assistant")
             messages = [{"role": roles[i % 2], "content": t} for i, t in enumerate(texts)]
             body = {"messages": messages, "temperature": 0, "max_tokens": 300, **fields}
             answer = client.post("/v1/chat/completions", json=body)
             assert answer.status_code == 200, answer.text
             choice = answer.json()["choices"][0]
-            assert choice["finish_reason"] == "stop"
-            return str(choice["message"]["content"])
+            message: dict[str, Any] = choice["message"]
+            calls = message.get("tool_calls")
+            assert choice["finish_reason"] == ("tool_calls" if calls else "stop")
+            return message
 
         yield send
+
+
+@pytest.fixture(scope="module")
+def ask(answer: Answer) -> Ask:
+    """The text alone."""
+    return lambda *texts, **fields: str(answer(*texts, **fields)["content"])
 
 
 def count_misses(cases: list[str], is_right: Callable[[str], bool]) -> list[str]:
@@ -85,17 +94,16 @@ def test_it_repeats_a_word(ask: Ask) -> None:
     assert len(misses) <= ALLOWED_MISSES
 
 
-def test_it_calls_the_tool_with_the_city_of_the_question(ask: Ask) -> None:
+def test_it_calls_the_tool_with_the_city_of_the_question(answer: Answer) -> None:
     def calls(city: str) -> bool:
-        text = ask(f"What is the weather in {city}?", tools=[WEATHER])
-        match = re.fullmatch(r"<tool_call>\n(.*)\n</tool_call>", text, re.DOTALL)
-        wanted = {"name": "get_weather", "arguments": {"city": city}}
-        return match is not None and json.loads(match[1]) == wanted
+        message = answer(f"What is the weather in {city}?", tools=[WEATHER])
+        functions = [call["function"] for call in message.get("tool_calls", [])]
+        return [json.loads(each["arguments"]) for each in functions] == [{"city": city}]
 
     assert len(count_misses(CITIES, calls)) <= ALLOWED_MISSES
 
 
-def test_it_answers_from_the_tool_s_result(ask: Ask) -> None:
+def test_it_answers_from_the_tool_s_result(answer: Answer) -> None:
     call = {"id": "call_1", "type": "function", "function": {"name": "get_weather"}}
 
     def answers(city: str) -> bool:
@@ -105,21 +113,22 @@ def test_it_answers_from_the_tool_s_result(ask: Ask) -> None:
             {"role": "assistant", "content": None, "tool_calls": [call]},
             {"role": "tool", "tool_call_id": "call_1", "content": "17 degrees and rainy"},
         ]
-        text = ask(messages=messages, tools=[WEATHER])
-        return "17" in text and "<tool_call>" not in text
+        message = answer(messages=messages, tools=[WEATHER])
+        return "tool_calls" not in message and "17" in message["content"]
 
     assert len(count_misses(CITIES, answers)) <= ALLOWED_MISSES
 
 
-def test_it_leaves_the_tools_alone_when_nothing_asks_for_them(ask: Ask) -> None:
-    assert "<tool_call>" not in ask("Thank you!", tools=[WEATHER])
+def test_it_leaves_the_tools_alone_when_nothing_asks_for_them(answer: Answer) -> None:
+    assert "tool_calls" not in answer("Thank you!", tools=[WEATHER])
 
 
-def test_it_thinks_only_when_thinking_is_on(ask: Ask) -> None:
+def test_it_thinks_only_when_thinking_is_on(answer: Answer) -> None:
     def thinks(word: str, enabled: bool) -> bool:
         kwargs = {"enable_thinking": enabled}
-        text = ask(f"Repeat the word {word}.", chat_template_kwargs=kwargs)
-        return re.match(r"<think>\n.+\n</think>\n\n", text, re.DOTALL) is not None
+        message = answer(f"Repeat the word {word}.", chat_template_kwargs=kwargs)
+        assert "think>" not in message["content"]
+        return bool(message.get("reasoning_content"))
 
     assert len(count_misses(NAMES, lambda word: thinks(word, True))) <= ALLOWED_MISSES
     assert not any(thinks(word, False) for word in NAMES)

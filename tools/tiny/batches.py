@@ -7,14 +7,15 @@ from collections.abc import Iterator
 
 import corpus
 import torch
-from drills import NO_HINT, Drills, Row
-from tokenizer import LETTERS, Tokenizer
+from drills import Drills, Row
+from guides import CHOSEN, NUM_KINDS
+from tokenizer import Tokenizer
 from torch import Tensor
+from tracing import Tracer
 from values import Values
 
 POOL = 256
-CHOICE_WEIGHT = 4.0
-SPACE = LETTERS[32]
+CHOICE_WEIGHT = 3.0
 
 
 class Batches:
@@ -34,17 +35,7 @@ class Batches:
         self.drills, self.copying, self.choices = drills, copying, choices
         self.values = Values(random.Random(seed))
         self.drilling = Drills(tokenizer, self.values.rng)
-        self.described = tokenizer.encode('{"description": "')
-        self.titled = tokenizer.encode(' "name": "')
-        self.named = [tokenizer.encode(text) for text in ('<tool_call>\n{"name": "', "I call ")]
-        self.asked = tokenizer.encode("<|im_start|>user\n")
-        self.closed = tokenizer.ids["<|im_end|>"]
-        self.words = {
-            i
-            for i, token in enumerate(tokenizer.tokens)
-            if len(token.removeprefix(SPACE)) > 1 and token[-1].isalpha()
-        }
-        self.quotes = {i for i, token in enumerate(tokenizer.tokens) if token.startswith('"')}
+        self.tracer = Tracer(tokenizer)
 
     def sample(self) -> Row:
         """Draw one dialogue, or a drill, that is short enough."""
@@ -56,65 +47,18 @@ class Batches:
     def dialogue(self) -> Row:
         """Draw one dialogue: of the mix, or of one of the two kinds that have a share.
 
-        Where it chooses a tool, the first token of the name weighs more.
+        Where a name, an argument or a key begins, its first token weighs more.
         """
         roll = self.values.rng.random()
         draw = corpus.draw_dialogue
         if roll < self.copying + self.choices:
             draw = corpus.repetition if roll < self.copying else corpus.tool_series
         tokens, weights = corpus.encode(self.tokenizer, draw(self.values))
-        names, calls = self.hints(tokens)
-        for index, hint in enumerate(calls):
-            if hint != NO_HINT:
-                weights[index + 1] *= CHOICE_WEIGHT
-        return tokens, weights, names, calls
-
-    def hints(self, tokens: list[int]) -> tuple[list[int], list[int]]:
-        """Return, for tools' names and for the words before calls, a token of what they are for.
-
-        That is one of the two longest tokens which the tool's description shares with a request
-        that calls it, and which no other tool's description holds.
-        """
-        names: list[int] = [NO_HINT] * len(tokens)
-        calls = list(names)
-        end = self.tokenizer.ids["</tools>"]
-        tools = self.tools(tokens[: tokens.index(end)]) if end in tokens else []
-        begin = 0
-        for index in range(len(tokens)):
-            if tokens[index - len(self.asked) : index] == self.asked:
-                begin = index
-            named = (tokens[index - len(words) : index] == words for words in self.named)
-            if not begin or not any(named):
-                continue
-            request = set(tokens[begin : tokens.index(self.closed, begin)])
-            for span, words in tools:
-                name = tokens[span.start : span.stop]
-                topic = sorted(words & request & self.words, key=self.length)[-2:]
-                if topic and tokens[index : index + len(name)] == name:
-                    calls[index - 1] = self.values.rng.choice(topic)
-                    for place in span:
-                        names[place] = self.values.rng.choice(topic)
-        return names, calls
-
-    def length(self, token: int) -> tuple[int, int]:
-        """Return how long a token is, to sort by."""
-        return len(self.tokenizer.tokens[token]), token
-
-    def tools(self, tokens: list[int]) -> list[tuple[range, set[int]]]:
-        """Return where each tool's name stands, and the tokens that only its description holds."""
-        found: list[tuple[range, set[int]]] = []
-        described = 0
-        for index in range(len(tokens)):
-            if tokens[index - len(self.described) : index] == self.described:
-                described = index
-            elif described and tokens[index - len(self.titled) : index] == self.titled:
-                stop = next(i for i in range(index, len(tokens)) if tokens[i] in self.quotes)
-                found.append((range(index, stop), set(tokens[described:index])))
-                described = 0
-        return [
-            (span, words.difference(*(other for _, other in found if other is not words)))
-            for span, words in found
-        ]
+        guides = self.tracer.trace(tokens, weights)
+        for guide in guides:
+            if guide.kind == CHOSEN:
+                weights[guide.place + 1] = CHOICE_WEIGHT
+        return tokens, weights, guides
 
     def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
         while True:
@@ -130,17 +74,26 @@ class Batches:
 
 
 def pad(rows: list[Row]) -> tuple[Tensor, ...]:
-    """Stack rows; padding has token 0, weight 0 and no hints."""
+    """Stack rows' tokens and weights; padding has token 0 and weight 0.
+
+    For each kind of guide follow rows [n], places [n] and targets [n, time].
+    """
     longest = max(len(row[0]) for row in rows)
     longest += -longest % 32
-    shape = (len(rows), longest)
-    columns = (
-        torch.zeros(shape, dtype=torch.long),
-        torch.zeros(shape),
-        torch.full(shape, NO_HINT),
-        torch.full(shape, NO_HINT),
-    )
+    tokens = torch.zeros((len(rows), longest), dtype=torch.long)
+    weights = torch.zeros((len(rows), longest))
     for index, row in enumerate(rows):
-        for column, part in zip(columns, row, strict=True):
-            column[index, : len(part)] = torch.tensor(part)
-    return columns
+        tokens[index, : len(row[0])] = torch.tensor(row[0])
+        weights[index, : len(row[1])] = torch.tensor(row[1])
+    guided: list[Tensor] = []
+    for kind in range(NUM_KINDS):
+        found = [(i, g) for i, row in enumerate(rows) for g in row[2] if g.kind == kind]
+        targets = torch.zeros((len(found), longest), dtype=torch.bool)
+        for number, (_, guide) in enumerate(found):
+            targets[number, list(guide.targets)] = True
+        guided += [
+            torch.tensor([i for i, _ in found], dtype=torch.long),
+            torch.tensor([guide.place for _, guide in found], dtype=torch.long),
+            targets,
+        ]
+    return tokens, weights, *guided

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import random
 
+from guides import ASKED, CHOSEN, DESCRIBED, Guide, copied
 from tokenizer import SPECIAL, Tokenizer
 
-NO_HINT = -1
-Row = tuple[list[int], list[float], list[int], list[int]]
+Row = tuple[list[int], list[float], list[Guide]]
 SAID = ("", " ", '", "name": "', '.", "name": "')
 CLOSED = ('"}\n', '", "parameters": {"type": "object"}}\n')
-ASKED = (
+ASKING = (
     "",
     " ",
     '<|im_end|>\n{"name": "',
@@ -24,7 +24,7 @@ class Drills:
     def __init__(self, tokenizer: Tokenizer, rng: random.Random) -> None:
         self.rng, self.size = rng, len(tokenizer.tokens)
         self.said, self.closed, self.asked = (
-            [tokenizer.encode(mark) for mark in marks] for marks in (SAID, CLOSED, ASKED)
+            [tokenizer.encode(mark) for mark in marks] for marks in (SAID, CLOSED, ASKING)
         )
         self.opened, self.done = tokenizer.encode('{"description": "'), tokenizer.encode('"')
 
@@ -48,7 +48,7 @@ class Drills:
             again = part[start:] if rng.random() < 0.5 else part
             tokens += noise + again
             weights += [0.0] * (len(noise) + 1) + [1.0] * (len(again) - 1)
-        return tokens, weights, [NO_HINT] * len(tokens), [NO_HINT] * len(tokens)
+        return tokens, weights, []
 
     def choose(self) -> Row:
         """Draw keys, each with a name said after it, and ask for every name by its key.
@@ -64,19 +64,28 @@ class Drills:
         fillers = self.tokens(4, 4)
         heads = [self.tokens(1, 1), *[[]] * 7]
         records = [(rng.choice(heads) + self.tokens(1, 3), self.tokens(1, 3)) for _ in range(count)]
-        rows: list[tuple[int, float, int, int]] = []
+        tokens: list[int] = []
+        weights: list[float] = []
+        guides: list[Guide] = []
+        places: list[int] = []
         for name, key in records:
             before, after = (rng.sample(fillers, rng.randint(0, 3) * loose) for _ in range(2))
-            text = self.opened + before + key + after + said
-            rows += [(token, 0.0, NO_HINT, NO_HINT) for token in text]
-            rows += [(token, 0.0, rng.choice(key), NO_HINT) for token in name]
-            rows += [(token, 0.0, NO_HINT, NO_HINT) for token in closed]
-        for name, key in rng.sample(records, count):
+            start = len(tokens) + len(self.opened) + len(before)
+            tokens += self.opened + before + key + after + said
+            places.append(len(tokens))
+            keys = tuple(range(start, start + len(key)))
+            guides += [Guide(DESCRIBED, len(tokens) + i, keys) for i in range(len(name))]
+            tokens += name + closed
+            weights += [0.0] * (len(tokens) - len(weights))
+        for index in rng.sample(range(count), count):
+            name, key = records[index]
             before, after = (rng.sample(fillers, rng.randint(0, 3) * loose) for _ in range(2))
-            text = before + key + after + asked
-            rows += [(token, 0.0, NO_HINT, NO_HINT) for token in text[:-1]]
-            rows.append((text[-1], 0.0, NO_HINT, rng.choice(key)))
-            rows += [(token, 1.0, NO_HINT, NO_HINT) for token in name]
-            rows += [(token, 1.0, NO_HINT, NO_HINT) for token in self.done]
-        tokens, weights, hints, asks = (list(column) for column in zip(*rows, strict=True))
-        return tokens, weights, hints, asks
+            start = len(tokens) + len(before)
+            tokens += before + key + after + asked
+            keys = tuple(range(start, start + len(key)))
+            guides.append(Guide(ASKED, len(tokens) - 1, keys))
+            guides += copied(len(tokens), places[index], len(name), CHOSEN)
+            weights += [0.0] * (len(tokens) - len(weights))
+            tokens += name + self.done
+            weights += [1.0] * (len(tokens) - len(weights))
+        return tokens, weights, guides

@@ -8,6 +8,7 @@ import random
 import re
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import corpus
@@ -144,6 +145,20 @@ def known_call(values: Values) -> Dialogue:
     return corpus.finish(values, scene, tools)
 
 
+def described_call(values: Values) -> Dialogue:
+    """A tool with a name that says nothing, among up to three: only descriptions tell them apart.
+
+    Names and values never occurred in training; the words of the descriptions did.
+    """
+    scene = corpus.start(values, True)
+    tools = [
+        replace(tool, name=values.plain())
+        for tool in draw_tools(Values(values.rng), values.rng.randint(1, 3), made_tool)
+    ]
+    tool_dialogues.call_tool(scene, values.rng.choice(tools))
+    return corpus.finish(values, scene, tools)
+
+
 def unseen_call(values: Values) -> Dialogue:
     """A tool whose topic, name or argument never occurred in training, among up to three."""
     scene = corpus.start(values, True)
@@ -210,6 +225,7 @@ CATEGORIES: dict[str, Maker] = {
     "calls in turn": corpus.tool_loop,
     "output tool": corpus.tool_output,
     "remember a fact": plain(dialogues.remember_fact),
+    "call by description": described_call,
 }
 
 

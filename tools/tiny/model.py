@@ -78,7 +78,8 @@ class Block(nn.Module):
         self.ffn_up = nn.Linear(shape.width, shape.hidden, bias=False)
         self.ffn_down = nn.Linear(shape.hidden, shape.width, bias=False)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the new hidden states, and the rotated queries and keys of all heads."""
         batch, time, _ = x.shape
         h = self.attn_norm(x)
         q = self.attn_q(h).view(batch, time, self.shape.heads, -1).transpose(1, 2)
@@ -87,10 +88,11 @@ class Block(nn.Module):
         group = self.shape.heads // self.shape.kv_heads
         k = rotate(k, cos, sin).repeat_interleave(group, dim=1)
         v = v.repeat_interleave(group, dim=1)
-        y = F.scaled_dot_product_attention(rotate(q, cos, sin), k, v, is_causal=True)
+        q = rotate(q, cos, sin)
+        y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
         x = x + self.attn_output(y.transpose(1, 2).reshape(batch, time, -1))
         h = self.ffn_norm(x)
-        return x + self.ffn_down(F.silu(self.ffn_gate(h)) * self.ffn_up(h))
+        return x + self.ffn_down(F.silu(self.ffn_gate(h)) * self.ffn_up(h)), q, k
 
 
 class Model(nn.Module):
@@ -117,19 +119,22 @@ class Model(nn.Module):
                 scale *= (2 * self.shape.layers) ** -0.5
             nn.init.normal_(weight, std=scale)
 
-    def hidden(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the normed hidden states after half the layers, after all but two, and after all.
+    def hidden(
+        self, tokens: Tensor, heads: tuple[tuple[int, int], ...] = ()
+    ) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
+        """Return the last hidden states, normed, and the queries and keys of some heads.
 
-        Tokens are [batch, time].
+        Tokens are [batch, time]; heads are named by layer and number, and what they ask and hold
+        is [batch, time, head_width].
         """
         time = tokens.shape[1]
         x = self.token_embd(tokens)
-        states = []
+        looks = []
         for block in self.blocks:
-            x = block(x, self.cos[:time], self.sin[:time])
-            states.append(x)
-        half, late, last = states[self.shape.layers // 2 - 1], states[-3], states[-1]
-        return self.output_norm(half), self.output_norm(late), self.output_norm(last)
+            x, q, k = block(x, self.cos[:time], self.sin[:time])
+            looks.append((q, k))
+        found = [(looks[layer][0][:, head], looks[layer][1][:, head]) for layer, head in heads]
+        return self.output_norm(x), found
 
     def forward(self, tokens: Tensor) -> Tensor:
-        return F.linear(self.hidden(tokens)[-1], self.token_embd.weight)
+        return F.linear(self.hidden(tokens)[0], self.token_embd.weight)

@@ -14,6 +14,7 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from batches import Batches
+from guides import DUTIES, HEADS, attention_loss
 from model import Model, Shape, shape_of
 from muon import Muon
 from tokenizer import Tokenizer
@@ -30,17 +31,6 @@ def weighted_loss(model: Model, hidden: Tensor, tokens: Tensor, weights: Tensor)
     logits = F.linear(picked, model.token_embd.weight)
     losses = F.cross_entropy(logits, tokens[:, 1:].flatten()[where], reduction="none")
     return (losses * weights[:, 1:].flatten()[where]).sum()
-
-
-def hint_loss(model: Model, states: Tensor, hints: Tensor) -> Tensor:
-    """Return the summed loss of reading hinted tokens off hidden states between layers.
-
-    A tool's name shall carry what the tool is for, and the words that begin a call what is asked
-    for, so that the last layers find the name by it.
-    """
-    where = (hints >= 0).flatten().nonzero().squeeze(1)
-    logits = F.linear(states.flatten(0, 1)[where], model.token_embd.weight)
-    return F.cross_entropy(logits, hints.flatten()[where], reduction="sum")
 
 
 def rate(done: float, warmup: float, decay: float) -> float:
@@ -75,7 +65,7 @@ class Trainer:
         self.model = Model(shape_of(saved["model"]) if saved else shape)
         self.optimizers = optimizers(self.model, args.muon, args.adam)
         self.spent, self.seen, self.steps = 0.0, 0, 0
-        self.hinted = 0.0
+        self.missed, self.places = torch.zeros(len(DUTIES)), torch.zeros(len(DUTIES))
         if saved:
             self.load(saved)
         elif args.weights is not None:
@@ -127,22 +117,18 @@ class Trainer:
         for group in (group for o in self.optimizers for group in o.param_groups):
             for weight in group["params"]:
                 weight.grad = torch.zeros_like(weight)
-        loss_sum, norm, count, hint_sum, hint_count = 0.0, 0.0, 0, 0.0, 0
+        loss_sum, norm, count = 0.0, 0.0, 0
         while count == 0 or self.drawn.value < goal:
-            tokens, weights, hints, asks = next(self.batches)
-            half, late, last = self.hidden(tokens)
+            tokens, weights, *guides = next(self.batches)
+            last, looks = self.hidden(tokens, HEADS)
             loss = weighted_loss(self.model, last, tokens, weights)
-            hinted = hint_loss(self.model, half, hints)
-            asked = hint_loss(self.model, late, asks)
-            (loss + self.args.hints * (hinted + asked)).backward()
+            strayed = self.strayed(guides, looks)
+            (loss + self.args.guides * strayed).backward()
             loss_sum += loss.item()
-            hint_sum += asked.item()
-            hint_count += (asks >= 0).sum().item()
             norm += weights[:, 1:].sum().item()
             count += tokens.numel()
             with self.drawn.get_lock():
                 self.drawn.value += tokens.numel()
-        self.hinted = hint_sum / max(1, hint_count)
         grads = [weight.grad for weight in self.model.parameters()]
         facts = torch.tensor([loss_sum, norm, count, done if self.rank == 0 else 0.0])
         flat = torch.cat([grad.flatten() for grad in grads] + [facts])
@@ -152,6 +138,18 @@ class Trainer:
         for grad, part in zip(grads, parts, strict=True):
             grad.copy_(part.view_as(grad))
         return loss_sum / norm, total, done
+
+    def strayed(self, guides: list[Tensor], looks: list[tuple[Tensor, Tensor]]) -> Tensor:
+        """Return the weighted loss of guided heads that look elsewhere."""
+        loss = torch.zeros(())
+        for duty, ((kind, weight), (q, k)) in enumerate(zip(DUTIES, looks, strict=True)):
+            rows, places, targets = guides[3 * kind : 3 * kind + 3]
+            if len(rows):
+                missed = attention_loss(q, k, rows, places, targets)
+                loss = loss + weight * missed
+                self.missed[duty] += missed.item()
+                self.places[duty] += len(rows)
+        return loss
 
     def run(self) -> None:
         """Train until the schedule ends."""
@@ -171,12 +169,16 @@ class Trainer:
             now = time.monotonic()
             if self.rank == 0 and self.steps % 50 == 0:
                 pace = (self.seen - seen_then) / (now - then)
+                guided = (self.missed / self.places.clamp(min=1)).tolist()
                 print(
                     f"step {self.steps} done {done:.3f} tokens {self.seen} "
-                    f"loss {losses / 50:.4f} hint {self.hinted:.3f} {pace:.0f}/s",
+                    f"loss {losses / 50:.4f} "
+                    f"guides {' '.join(f'{part:.2f}' for part in guided)} {pace:.0f}/s",
                     flush=True,
                 )
                 losses, then, seen_then = 0.0, now, self.seen
+                self.missed.zero_()
+                self.places.zero_()
             over = done >= 1.0
             if self.rank == 0 and (over or now - last_save > SAVE_SECONDS):
                 last_save = now
@@ -211,7 +213,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--drills", type=float, default=0.1, help="share of drills")
     parser.add_argument("--copying", type=float, default=0.0, help="share of mere repetition")
     parser.add_argument("--choices", type=float, default=0.0, help="share of calls in series")
-    parser.add_argument("--hints", type=float, default=0.1, help="weight of a hint")
+    parser.add_argument("--guides", type=float, default=0.5, help="weight of attention's guides")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--muon", type=float, default=0.02)
     parser.add_argument("--adam", type=float, default=0.003)

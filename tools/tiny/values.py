@@ -61,12 +61,18 @@ class Values:
             return "".join(base)
         return "".join(self.rng.choice(alphabet) for _ in range(self.rng.randint(2, 5)))
 
+    def _joined(self) -> str:
+        """Join two real words, so that every token of theirs is written in training."""
+        return "".join(self.rng.choice(words.PARTS) for _ in range(2))
+
     def made_up(self) -> str:
-        """Return a lower-case word that means nothing."""
+        """Return a word that means nothing, mostly in lower case."""
         roll = self.rng.random()
-        if roll < 0.72:
+        if roll < 0.62:
             return self.only(self._syllables)
-        return self.only(self._letters if roll < 0.92 else self._foreign)
+        if roll < 0.8:
+            return self.only(self._joined)
+        return self.only(self._letters if roll < 0.94 else self._foreign)
 
     def plain(self) -> str:
         """Return a lower-case made-up word of ASCII letters, fit for an identifier."""

@@ -137,3 +137,6 @@ CODAS = (
 b ck d f g k l ll lt m mp n nd ng nk nt p r rd rk rm rn rt s sh sk ss st t th x z
 """.split()
 )
+
+# What words may be joined of.
+PARTS = (*FIRST_NAMES, *LAST_NAMES, *CITIES, *THINGS, *THINGS, *ADJECTIVES, *JOBS, *TOPICS, *KEYS)

@@ -16,6 +16,8 @@ from llmd.api.state import ApiState, state_of
 from llmd.api.tenant import tenant_of
 from llmd.serving.generation import Generation, start_generation
 
+MAX_HEADER = 2000
+
 
 async def create(request: Request) -> ASGIApp:
     state = state_of(request)
@@ -35,7 +37,7 @@ async def _answer(state: ApiState, body: ChatCompletionRequest, tenant: str) -> 
             ),
             failure,
             ping_interval=state.settings.sse_ping_interval,
-            make_headers=repair_header,
+            make_headers=change_headers,
         )
     generation = await start
     try:
@@ -44,12 +46,18 @@ async def _answer(state: ApiState, body: ChatCompletionRequest, tenant: str) -> 
         generation.close()
     return Response(
         encode_completion(generation, events),
-        headers=repair_header(generation),
+        headers=change_headers(generation),
         media_type="application/json",
     )
 
 
-def repair_header(generation: Generation) -> dict[str, str]:
-    """Tells a client what its messages were changed to, for the sake of the model's template."""
-    repairs = ", ".join(generation.repairs)
-    return {"x-llmd-normalized": repairs} if repairs else {}
+def change_headers(generation: Generation) -> dict[str, str]:
+    """Tells a client what its messages were changed to, for the sake of the model's template, and
+    where its schemas were loosened.
+    """
+    changes = {"x-llmd-normalized": generation.repairs, "x-llmd-loosened": generation.loosened}
+    return {
+        name: ", ".join(told)[:MAX_HEADER].encode("ascii", "backslashreplace").decode()
+        for name, told in changes.items()
+        if told
+    }

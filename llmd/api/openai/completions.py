@@ -9,6 +9,7 @@ from starlette.types import ASGIApp
 from llmd.api import json_body
 from llmd.api.disconnect import until_disconnect
 from llmd.api.early_stream import open_stream
+from llmd.api.openai.chat import change_headers
 from llmd.api.openai.encode_completions import CompletionEncoder, encode_completion
 from llmd.api.openai.schema_completions import CompletionRequest
 from llmd.api.openai.stream import failure, stream
@@ -33,6 +34,7 @@ async def _answer(state: ApiState, body: CompletionRequest, tenant: str) -> ASGI
             ),
             failure,
             ping_interval=state.settings.sse_ping_interval,
+            make_headers=change_headers,
         )
     generation = await start
     try:
@@ -42,4 +44,4 @@ async def _answer(state: ApiState, body: CompletionRequest, tenant: str) -> ASGI
     content = encode_completion(
         generation, events, num_kept=body.n, with_logprobs=body.num_logprobs is not None
     )
-    return Response(content, media_type="application/json")
+    return Response(content, headers=change_headers(generation), media_type="application/json")

@@ -7,11 +7,25 @@ from typing import Any, assert_never
 
 import orjson
 
+from llmd.api.openai.encode_message import ChoiceMessage
 from llmd.api.openai.encode_usage import answer_tail
-from llmd.api.openai.stream import FINISH_REASONS, ChunkHead, answer_head, raise_failure
-from llmd.core.event import Event, Finished, PromptAdvanced, PromptEcho, TextDelta
+from llmd.api.openai.stream import ChunkHead, answer_head, finish_reason, raise_failure
+from llmd.core.event import (
+    Event,
+    Finished,
+    PromptAdvanced,
+    PromptEcho,
+    ReasoningDelta,
+    TextDelta,
+    ToolCallDelta,
+    ToolCallStarted,
+)
 from llmd.core.output import Candidate, TokenLogprob
 from llmd.serving.generation import Generation
+
+Delta = TextDelta | ReasoningDelta | ToolCallStarted | ToolCallDelta
+
+_TEXT_TAIL = b'},"finish_reason":null}]}\n\n'
 
 
 class ChatEncoder:
@@ -37,58 +51,66 @@ class ChatEncoder:
 
     def feed(self, event: Event) -> bytes:
         match event:
-            case TextDelta(index=index, text=text, logprobs=logprobs, timings=so_far):
-                if not logprobs and so_far is None:
-                    data = orjson.dumps(text)
-                    return self._text_heads[index] + data + b'},"finish_reason":null}]}\n\n'
-                choice = _choice(index, {"content": text})
-                if logprobs:
-                    choice["logprobs"] = encode_logprobs(logprobs)
-                return self.head.chunk(choice, timed=so_far)
+            case TextDelta(index=index, text=text, logprobs=(), timings=None):
+                return self._text_heads[index] + orjson.dumps(text) + _TEXT_TAIL
+            case TextDelta(text=text):
+                return self._delta(event, {"content": text})
+            case ReasoningDelta(text=text):
+                return self._delta(event, {"reasoning_content": text})
+            case ToolCallStarted(call=call, id=id_, name=name):
+                function = {"name": name, "arguments": ""}
+                # Clients join what is said twice: this is said once.
+                started = {"index": call, "id": id_, "type": "function", "function": function}
+                return self._delta(event, {"tool_calls": [started]})
+            case ToolCallDelta(call=call, arguments=arguments):
+                more = {"index": call, "function": {"arguments": arguments}}
+                return self._delta(event, {"tool_calls": [more]})
             case PromptAdvanced(index=index, progress=progress):
                 # No role: accumulators would join it to the one that start() sent.
                 return self.head.chunk(_choice(index, {"content": ""}), progress=progress)
-            case Finished(index=index, reason=reason, timings=total, cache_report=report):
-                choice = _choice(index, {}, FINISH_REASONS[reason])
+            case Finished(index=index, timings=total, cache_report=report):
+                choice = _choice(index, {}, finish_reason(event))
                 return self.head.chunk(choice, timed=total, report=report)
             case PromptEcho():
                 return b""
             case _:
                 assert_never(event)
 
+    def _delta(self, event: Delta, delta: dict[str, Any]) -> bytes:
+        choice = _choice(event.index, delta)
+        if event.logprobs:
+            choice["logprobs"] = encode_logprobs(event.logprobs)
+        return self.head.chunk(choice, timed=event.timings)
 
-def _choice(index: int, delta: dict[str, str], finish_reason: str | None = None) -> dict[str, Any]:
-    return {"index": index, "delta": delta, "finish_reason": finish_reason}
+
+def _choice(index: int, delta: dict[str, Any], reason: str | None = None) -> dict[str, Any]:
+    return {"index": index, "delta": delta, "finish_reason": reason}
 
 
 def encode_completion(generation: Generation, events: Sequence[Event]) -> bytes:
     """The whole answer of a request without stream. Raises EngineFailed if a choice failed."""
-    num_choices = generation.num_choices
-    texts = [""] * num_choices
-    logprobs: list[list[TokenLogprob]] = [[] for _ in range(num_choices)]
-    finished: dict[int, Finished] = {}
+    messages = [ChoiceMessage() for _ in range(generation.num_choices)]
     for event in events:
         raise_failure(event)
-        if isinstance(event, TextDelta):
-            texts[event.index] += event.text
-            logprobs[event.index] += event.logprobs
-        elif isinstance(event, Finished):
-            finished[event.index] = event
+        messages[event.index].add(event)
     choices = []
-    for index in range(num_choices):
+    ends = []
+    for index, message in enumerate(messages):
+        assert message.finished is not None
+        ends.append(message.finished)
         choice: dict[str, Any] = {
             "index": index,
-            "message": {"role": "assistant", "content": texts[index]},
-            "finish_reason": FINISH_REASONS[finished[index].reason],
+            "message": message.encode(),
+            "finish_reason": finish_reason(message.finished),
         }
-        if logprobs[index]:
-            choice["logprobs"] = encode_logprobs(logprobs[index])
+        if message.logprobs:
+            choice["logprobs"] = encode_logprobs(message.logprobs)
         choices.append(choice)
     return orjson.dumps(
         {
             **answer_head(generation, "chatcmpl", "chat.completion"),
             "choices": choices,
-            **answer_tail(generation, list(finished.values())),
+            **answer_tail(generation, ends),
         }
     )
 

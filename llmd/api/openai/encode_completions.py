@@ -8,8 +8,17 @@ from typing import Any, assert_never
 import orjson
 
 from llmd.api.openai.encode_usage import answer_tail
-from llmd.api.openai.stream import FINISH_REASONS, ChunkHead, answer_head, raise_failure
-from llmd.core.event import Event, Finished, PromptAdvanced, PromptEcho, TextDelta
+from llmd.api.openai.stream import ChunkHead, answer_head, finish_reason, raise_failure
+from llmd.core.event import (
+    Event,
+    Finished,
+    PromptAdvanced,
+    PromptEcho,
+    ReasoningDelta,
+    TextDelta,
+    ToolCallDelta,
+    ToolCallStarted,
+)
 from llmd.core.output import Candidate, TokenLogprob
 from llmd.serving.generation import Generation
 
@@ -71,8 +80,8 @@ class _Choice:
                 self.sum_logprobs += sum(each.chosen.logprob for each in logprobs)
             case Finished():
                 self.finished = event
-            case PromptAdvanced():
-                pass
+            case PromptAdvanced() | ReasoningDelta() | ToolCallStarted() | ToolCallDelta():
+                pass  # a text has no thoughts and calls
             case _:
                 assert_never(event)
 
@@ -120,7 +129,7 @@ def _encode(index: int, choice: _Choice, with_logprobs: bool) -> dict[str, Any]:
         "index": index,
         "text": choice.text,
         "logprobs": LegacyLogprobs().encode(choice.tokens) if with_logprobs else None,
-        "finish_reason": FINISH_REASONS[choice.finished.reason],
+        "finish_reason": finish_reason(choice.finished),
     }
 
 
@@ -145,9 +154,11 @@ class CompletionEncoder:
             case TextDelta(index=index, text=text, logprobs=logprobs, timings=so_far):
                 scored = [(each.chosen.text, each) for each in logprobs]
                 return self.head.chunk(self._choice(index, text, scored), timed=so_far)
-            case Finished(index=index, reason=reason, timings=total, cache_report=report):
-                choice = self._choice(index) | {"finish_reason": FINISH_REASONS[reason]}
+            case Finished(index=index, timings=total, cache_report=report):
+                choice = self._choice(index) | {"finish_reason": finish_reason(event)}
                 return self.head.chunk(choice, timed=total, report=report)
+            case ReasoningDelta() | ToolCallStarted() | ToolCallDelta():
+                return b""
             case _:
                 assert_never(event)
 

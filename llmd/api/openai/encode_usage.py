@@ -37,6 +37,9 @@ def usage(generation: Generation, finished: Sequence[Finished]) -> dict[str, Any
         "completion_tokens": num_generated,
         "total_tokens": num_prompt + num_generated,
         "prompt_tokens_details": {"cached_tokens": _num_cached(generation, finished)},
+        "completion_tokens_details": {
+            "reasoning_tokens": sum(event.num_reasoning for event in finished)
+        },
     }
 
 

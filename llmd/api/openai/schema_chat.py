@@ -8,8 +8,11 @@ import orjson
 from pydantic import Field
 
 from llmd.api.json_body import JsonModel
+from llmd.api.openai.schema_format import ResponseFormat, read_format
 from llmd.api.openai.schema_sampling import SamplingFields
-from llmd.core.message import Message, Tool, ToolCall
+from llmd.api.openai.schema_thinking import ThinkingFields
+from llmd.api.openai.schema_tools import ToolChoiceObject, read_tools
+from llmd.core.message import Message, ToolCall
 from llmd.core.request import ChatPrompt, GenerateRequest
 from llmd.errors import InvalidRequest, Unsupported
 
@@ -78,29 +81,18 @@ class ChatMessage(JsonModel):
         return "\n".join(texts)
 
 
-class NamedToolChoice(JsonModel):
-    type: str = "function"
-
-
-class ResponseFormat(JsonModel):
-    type: str
-
-
-class ChatCompletionRequest(SamplingFields):
+class ChatCompletionRequest(ThinkingFields, SamplingFields):
     messages: Annotated[list[ChatMessage], Field(min_length=1)]
     max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
     logprobs: bool = False
     top_logprobs: Annotated[int, Field(ge=0, le=MAX_TOP_LOGPROBS)] | None = None
     tools: list[dict[str, Any]] = []
-    tool_choice: Literal["auto", "none", "required"] | NamedToolChoice = "auto"
+    tool_choice: Literal["auto", "none", "required"] | ToolChoiceObject = "auto"
     parallel_tool_calls: bool = True
     response_format: ResponseFormat | None = None
-    reasoning_effort: str | None = None
-    chat_template_kwargs: dict[str, Any] = {}
 
     def to_core(self, *, tenant: str = "") -> GenerateRequest:
         """Raises InvalidRequest or Unsupported, naming the field."""
-        self._refuse_unenforceable()
         limit = self.token_limit()
         if limit == 0:
             raise InvalidRequest("max_tokens is 0. Ask for at least 1 token.", param="max_tokens")
@@ -125,52 +117,21 @@ class ChatCompletionRequest(SamplingFields):
             cache_report=self.cache_report,
             num_choices=self.n,
             top_logprobs=(self.top_logprobs or 0) if self.logprobs else None,
+            answer_format=read_format(self.response_format, self.grammar, self.json_schema),
         )
 
     def _prompt(self) -> ChatPrompt:
         messages = tuple(m.to_core(index) for index, m in enumerate(self.messages))
-        tools: tuple[Tool, ...] = ()
-        if self.tool_choice != "none":
-            tools = tuple(_tool(index, tool) for index, tool in enumerate(self.tools))
-        kwargs: dict[str, Any] = {}
-        if self.reasoning_effort is not None:
-            kwargs["reasoning_effort"] = self.reasoning_effort
-            if self.reasoning_effort == "none":
-                kwargs["enable_thinking"] = False
+        tools, tool_choice = read_tools(self.tools, self.tool_choice)
         return ChatPrompt(
-            messages=messages, tools=tools, template_kwargs=kwargs | self.chat_template_kwargs
+            messages=messages,
+            tools=tools,
+            tool_choice=tool_choice,
+            parallel_tool_calls=self.parallel_tool_calls,
+            thinking=self.thinking_wish(),
+            splits_thoughts=self.splits_thoughts,
+            template_kwargs=self.chat_template_kwargs,
         )
-
-    def _refuse_unenforceable(self) -> None:
-        self.refuse_constraints()
-        if self.response_format is not None and self.response_format.type != "text":
-            raise Unsupported(
-                f"this version of llmd cannot enforce the response_format "
-                f"{self.response_format.type!r} yet. Leave it out and ask for JSON in the prompt.",
-                param="response_format",
-            )
-        if self.tool_choice not in {"auto", "none"} and self.tools:
-            raise Unsupported(
-                "this version of llmd cannot force a tool call yet. Use tool_choice 'auto'.",
-                param="tool_choice",
-            )
-
-
-def _tool(index: int, definition: dict[str, Any]) -> Tool:
-    kind = definition.get("type", "function")
-    if kind != "function":
-        raise Unsupported(
-            f"tools of type {kind!r} cannot run here. Send tools of type 'function'.",
-            param=f"tools.{index}.type",
-        )
-    function = definition.get("function")
-    name = function.get("name") if isinstance(function, dict) else None
-    if not isinstance(name, str) or not name:
-        raise InvalidRequest(
-            "the tool has no name. Describe it as {'function': {'name': ..., 'parameters': ...}}.",
-            param=f"tools.{index}.function.name",
-        )
-    return Tool(name=name, definition=definition)
 
 
 def _parse_arguments(arguments: str | dict[str, Any]) -> dict[str, Any] | str:

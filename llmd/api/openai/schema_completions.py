@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from llmd.api.openai.schema_format import ResponseFormat, read_format
 from llmd.api.openai.schema_sampling import MAX_CHOICES, SamplingFields
 from llmd.core.request import GenerateRequest, InfillPrompt, Prompt, TextPrompt, TokenPrompt
 from llmd.errors import InvalidRequest
@@ -19,6 +20,7 @@ class CompletionRequest(SamplingFields):
     prompt: str | list[str] | list[int] | list[list[int]]
     suffix: str | None = None
     echo: bool = False
+    response_format: ResponseFormat | None = None
     best_of: Annotated[int, Field(ge=1, le=MAX_CHOICES)] | None = None
     logprobs: Annotated[int, Field(ge=0, le=MAX_LOGPROBS)] | bool | None = None
 
@@ -26,7 +28,6 @@ class CompletionRequest(SamplingFields):
         """Raises InvalidRequest, naming the field. With best_of, that many choices are asked for,
         with their logprobs; `n` of them are to be answered.
         """
-        self.refuse_constraints()
         num_choices = self.best_of or self.n
         if num_choices < self.n:
             raise InvalidRequest(
@@ -62,6 +63,7 @@ class CompletionRequest(SamplingFields):
             num_choices=num_choices,
             top_logprobs=self.num_logprobs if self.num_logprobs is not None or not picks else 0,
             echo=self.echo,
+            answer_format=read_format(self.response_format, self.grammar, self.json_schema),
         )
 
     @property

@@ -122,18 +122,6 @@ class SamplingFields(JsonModel):
         """Without a stream nobody could see it."""
         return self.return_progress and self.stream
 
-    def refuse_constraints(self) -> None:
-        """Raises Unsupported for what would have to be enforced and cannot be yet: free text in
-        the place of a constrained answer would be a silent lie.
-        """
-        for name in ("grammar", "json_schema"):
-            if getattr(self, name) is not None:
-                raise Unsupported(
-                    f"this version of llmd cannot enforce {name!r} yet. Leave it out and ask for "
-                    f"the form in the prompt.",
-                    param=name,
-                )
-
     def _biases(self) -> tuple[tuple[int, float], ...]:
         bias = self.logit_bias or {}
         if isinstance(bias, list):

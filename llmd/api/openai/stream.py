@@ -69,6 +69,15 @@ def failure(error: LlmdError) -> bytes:
     return b"data: " + orjson.dumps(openai_body(error)) + b"\n\n" + DONE
 
 
+def finish_reason(end: Finished) -> str:
+    """OpenAI's word. An answer that ended by itself after a call ended for the call's sake; one
+    that was cut off says so, whatever it holds.
+    """
+    if end.num_calls and end.reason is FinishReason.STOP:
+        return "tool_calls"
+    return FINISH_REASONS[end.reason]
+
+
 def raise_failure(event: Event) -> None:
     """Raises EngineFailed for a choice that ended with an error."""
     if isinstance(event, Finished) and event.reason is FinishReason.ERROR:

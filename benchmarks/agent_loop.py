@@ -1,6 +1,6 @@
 """An agent loop: how many tokens a server computes for those that are new.
 
-    python benchmarks/agents.py --model-file model.gguf --rounds 2 \\
+    python benchmarks/agent_loop.py --model-file model.gguf --rounds 2 \\
         --server "llmd=llmd serve {model} --port {port} --threads {threads} --ctx-size {context}"
 
 Two agents and a title-maker take turns, one request at a time (conversation.py). A request's new

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from agents import METRICS, Result, Step, run_loop, summarize
+from agent_loop import METRICS, Result, Step, run_loop, summarize
 from canned_server import Answer, Body, canned_serving
 from conversation import Sizes
 from prompts import KnownPrompts, PromptEncoder
