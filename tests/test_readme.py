@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+import click
 import pytest
 from click.testing import CliRunner
 from live import LiveServer
@@ -26,9 +29,16 @@ def blocks(language: str) -> list[str]:
 
 def run(command: list[str], text: str, url: str) -> str:
     text = text.replace("http://127.0.0.1:8080", url)
-    done = subprocess.run(
-        [*command, text], capture_output=True, text=True, timeout=100, check=False
-    )
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    with TemporaryDirectory() as directory:
+        done = subprocess.run(
+            [*command, text],
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=False,
+            env={**os.environ, "PATH": path, "TMPDIR": directory},
+        )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -73,8 +83,35 @@ def test_several_prompts_are_continued_in_one_request(outputs: dict[str, list[st
     assert all(len(choice["logprobs"]["tokens"]) == 4 for choice in choices)
 
 
+def test_a_call_and_a_model_are_filled_in(outputs: dict[str, list[str]]) -> None:
+    assert outputs["python"][2].splitlines() == ["city='Delft'", "name='Ada' age=36"]
+
+
+def test_every_agent_library_answers_from_its_tool(outputs: dict[str, list[str]]) -> None:
+    assert len(outputs["python"]) == 7
+    assert all("31 degrees and windy" in output for output in outputs["python"][3:])
+
+
+def test_a_schema_is_kept(outputs: dict[str, list[str]]) -> None:
+    content = json.loads(outputs["sh"][4])["choices"][0]["message"]["content"]
+    assert json.loads(content) == {"name": "Ada", "age": 36}
+
+
+def test_a_thought_stands_apart(outputs: dict[str, list[str]]) -> None:
+    message = json.loads(outputs["sh"][5])["choices"][0]["message"]
+    assert message["reasoning_content"] and "table" in message["content"]
+
+
+def test_a_template_writes_and_reads(outputs: dict[str, list[str]]) -> None:
+    *shown, parsed = outputs["sh"][6].splitlines()
+    assert any("<tool_call>" in line for line in shown)
+    assert "<|im_start|>assistant" in shown
+    (call,) = json.loads(parsed)["tool_calls"]
+    assert call["function"] == {"name": "f", "arguments": '{"x": 1}'}
+
+
 def test_a_second_question_is_not_read_again(outputs: dict[str, list[str]]) -> None:
-    answer = json.loads(outputs["sh"][4])
+    answer = json.loads(outputs["sh"][7])
     num_cached = answer["usage"]["prompt_tokens_details"]["cached_tokens"]
     assert num_cached == answer["timings"]["cache_n"] == answer["usage"]["prompt_tokens"] - 1
     assert answer["cache_report"]["reason"] is None
@@ -84,8 +121,20 @@ def test_every_reason_for_a_miss_is_in_the_readme() -> None:
     assert all(f"`{reason.value}`" in README for reason in MissReason)
 
 
+def options(command: click.Command) -> set[str]:
+    """Those of a command and of all below it."""
+    found = {name for parameter in command.params for name in parameter.opts}
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            below = command.get_command(context, name)
+            assert below is not None
+            found |= options(below)
+    return found
+
+
 def test_every_flag_that_the_readme_names_exists() -> None:
-    known = {flag(key) for key in known_keys()} | {"--config", "--debug", "--help"}
+    known = {flag(key) for key in known_keys()} | {"--debug", "--help"} | options(main)
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README))
     assert named <= known, named - known
 

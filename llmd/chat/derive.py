@@ -108,12 +108,12 @@ class _Derivation:
 
     def _take_opener_off_header(self, thought: ThoughtSyntax | None) -> bool:
         """Every answer seems to begin with a thought, which is no part of the header then."""
-        open = thought.open if thought else (chunks(self._header) or ("",))[-1]
-        if not open or not self._header.rstrip().endswith(open):
+        opener = thought.open if thought else (chunks(self._header) or ("",))[-1]
+        if not opener or not self._header.rstrip().endswith(opener):
             return False
-        if thought is None and thought_closer(open, self._source) is None:
+        if thought is None and thought_closer(opener, self._source) is None:
             return False
-        self._header = self._header[: self._header.rindex(open)]
+        self._header = self._header[: self._header.rindex(opener)]
         return True
 
     def _behind_header(self, text: str | None) -> str:
@@ -136,10 +136,10 @@ class _Derivation:
         if not found or follower not in behind:
             return None
         behind = behind.partition(follower)[0]
-        open = before.strip()
-        if not _may_be_marker(open) or not behind.strip():
+        opener = before.strip()
+        if not _may_be_marker(opener) or not behind.strip():
             return None
-        close = counterpart(open, behind)
+        close = counterpart(opener, behind)
         if close is None or not behind.strip().startswith(close):
             close = behind.strip()
             shared = common_suffix(behind, lead).strip()
@@ -147,7 +147,7 @@ class _Derivation:
                 close = close.removesuffix(shared).strip()
         start = behind.index(close) if close in behind else 0
         written = behind[: start + len(close)] + _blanks_behind(behind, start + len(close))
-        return ThoughtSyntax(open, close, before.lstrip(), written)
+        return ThoughtSyntax(opener, close, before.lstrip(), written)
 
     def _thought_beside_calls(self) -> ThoughtSyntax | None:
         if self._calls is None or not self._calls.one:
@@ -159,32 +159,31 @@ class _Derivation:
         plain = self._behind_header(self._calls.one)
         behind = behind.partition(NAMES[0])[0]
         plain = plain.partition(NAMES[0])[0]
-        open = before.strip()
-        close = counterpart(open, behind)
+        opener = before.strip()
+        close = counterpart(opener, behind)
         if close is None or not behind.strip().startswith(close):
-            opener = common_suffix(behind, plain).strip()
-            rest = behind.strip().removesuffix(opener).strip()
-            close = rest or (chunks(behind) or ("",))[0]
-        if not _may_be_marker(open) or not close:
+            shared = common_suffix(behind, plain).strip()
+            close = behind.strip().removesuffix(shared).strip() or (chunks(behind) or ("",))[0]
+        if not _may_be_marker(opener) or not close:
             return None
-        return ThoughtSyntax(open, close, before.lstrip(), close)
+        return ThoughtSyntax(opener, close, before.lstrip(), close)
 
     def _thought_of_prompts(self, lead: str) -> ThoughtSyntax | None:
         """A thought that the template opens, or opens and closes, but never writes out."""
         opened = self._behind_header(self._prompt)
         shut = self._behind_header(self._quiet_prompt)
-        open = opened.strip()
-        if not open:
+        opener = opened.strip()
+        if not opener:
             both = chunks(shut)
             if len(both) != 2 or counterpart(both[0], both[1]) != both[1]:
                 return None
             return ThoughtSyntax(both[0], both[1])
         for text in (shut, lead):
-            written = text.lstrip().removeprefix(open).lstrip()
-            if len(chunks(written)) == 1 and written.strip() != open:
-                return ThoughtSyntax(open, written.strip(), opened.lstrip(), written)
-        guess = counterpart(open, self._source) or thought_closer(open, self._source)
-        return ThoughtSyntax(open, guess, opened.lstrip()) if guess else None
+            written = text.lstrip().removeprefix(opener).lstrip()
+            if len(chunks(written)) == 1 and written.strip() != opener:
+                return ThoughtSyntax(opener, written.strip(), opened.lstrip(), written)
+        guess = counterpart(opener, self._source) or thought_closer(opener, self._source)
+        return ThoughtSyntax(opener, guess, opened.lstrip()) if guess else None
 
     def _without_header(self, thought: ThoughtSyntax | None) -> tuple[ThoughtSyntax | None, str]:
         """`thought` with the first part of its closer alone, where a prompt without thinking shows
@@ -206,17 +205,17 @@ class _Derivation:
         return ThoughtSyntax(*tags)
 
     def _find_content(self, lead: str, tail: str, thought: ThoughtSyntax | None) -> tuple[str, str]:
-        open = lead.strip()
+        opener = lead.strip()
         for marker in (thought.open, thought.close) if thought else ():
-            open = open.removeprefix(marker).strip()
-        if not open:
+            opener = opener.removeprefix(marker).strip()
+        if not opener:
             return "", ""
         close = (chunks(tail) or ("",))[0]
         behind_calls = self._calls.one.rpartition(KEYS[0])[2] if self._calls else ""
-        if counterpart(open, close) != close and close in behind_calls:
+        if counterpart(opener, close) != close and close in behind_calls:
             # It ends the turn, also behind calls.
             close = ""
-        return open, close
+        return opener, close
 
     def _other_headers(self) -> tuple[str, ...]:
         """What stands between a tool's result and the answer, where that is not `header`."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 from llmd.chat.calls.base import CallSyntax, GrammarRules
 from llmd.chat.families.family import WholeSyntax
@@ -82,7 +83,7 @@ def answer_grammar(
         else:
             body = frame.free(in_thought=in_thought)
     else:
-        body = _whole(syntax).grammar(
+        body = cast(WholeSyntax, syntax).grammar(
             rules,
             tools,
             in_thought=in_thought,
@@ -92,11 +93,6 @@ def answer_grammar(
         )
     rules.add("start", body)
     return GrammarSource("lark", rules.text() + (final.rules if final else ""))
-
-
-def _whole(syntax: AnswerSyntax) -> WholeSyntax:
-    assert hasattr(syntax, "grammar")
-    return syntax  # type: ignore[return-value]
 
 
 class _Frame:

@@ -7,6 +7,9 @@ from typing import NoReturn
 
 from llmd.errors import InvalidRequest
 
+MAX_CHARACTERS = 1 << 16
+"""llguidance knows as many symbols in one grammar."""
+
 MAX_REPEATS = 2000
 """Of one `{m,n}`, as in llama.cpp."""
 
@@ -37,6 +40,8 @@ class _Translator:
         self._used: dict[str, int] = {}  # where each rule is named first
 
     def translate(self) -> str:
+        if len(self._text) > MAX_CHARACTERS:
+            self._fail(f"it has more than {MAX_CHARACTERS} characters")
         self._skip(_BLANKS_AND_LINES)
         while self._position < len(self._text):
             self._read_rule()

@@ -11,7 +11,7 @@ import json
 import re
 from collections import OrderedDict
 from collections.abc import Sequence
-from threading import Lock
+from threading import Lock, Thread, stack_size
 from typing import Any, Protocol
 
 import numpy as np
@@ -25,7 +25,13 @@ from llmd.errors import InvalidRequest, Unsupported
 MAX_COMPILED = 64
 """Compiled grammars that are kept; the one that was not asked for the longest goes first."""
 
-MAX_SOURCE_CHARACTERS = 1 << 20
+MAX_SOURCE_CHARACTERS = 1 << 18
+
+COMPILER_STACK = 512 << 20
+"""llguidance compiles recursively, and a stack that is too small ends the process. Chains of
+references took up to 600 bytes of it for each character of the source; this is three times as
+much for the longest source. Only what is used becomes memory.
+"""
 
 MAX_REASON_CHARACTERS = 300
 
@@ -146,6 +152,7 @@ class GrammarCompiler:
         self._vocabulary = vocabulary
         self._tokenizer: LLTokenizer | None = None
         self._preparing = Lock()
+        self._starting = Lock()
         self._compiled: OrderedDict[GrammarSource, CompiledGrammar] = OrderedDict()
         self._storing = Lock()
         self._limits = LLParserLimits(step_max_items=STEP_ITEMS, verbose_errors=False)
@@ -181,15 +188,19 @@ class GrammarCompiler:
             raise InvalidRequest(
                 "the schema or grammar has half of a surrogate pair. Send whole characters."
             ) from None
-        tokenizer = self._prepared()
-        matcher = LLMatcher(tokenizer, _grammar(source), log_level=_SILENT, limits=self._limits)
-        # What is too ambiguous, or cannot even begin, shows in the first mask.
-        trial = matcher.deep_copy()
-        is_possible = any(trial.compute_bitmask())
-        if is_possible and not trial.is_error():
-            return CompiledGrammar(matcher, tokenizer.vocab_size)
+        tokenizer, text = self._prepared(), _grammar(source)
+        thread = _CompilerThread(tokenizer, text, self._limits)
+        with self._starting:
+            before = stack_size(COMPILER_STACK)
+            try:
+                thread.start()
+            finally:
+                stack_size(before)
+        thread.join()
+        if thread.matcher is not None:
+            return CompiledGrammar(thread.matcher, tokenizer.vocab_size)
         raise InvalidRequest(
-            f"the answer cannot be held to this schema or grammar: {_trimmed(trial)}. Correct or "
+            f"the answer cannot be held to this schema or grammar: {thread.error}. Correct or "
             f"simplify it, or ask without it."
         )
 
@@ -207,6 +218,26 @@ class GrammarCompiler:
                     adapter, eos_token=sorted(self._vocabulary.end_of_generation_ids)
                 )
             return self._tokenizer
+
+
+class _CompilerThread(Thread):
+    """Compiles one grammar: afterwards there is a `matcher`, or an `error` that says why not."""
+
+    def __init__(self, tokenizer: LLTokenizer, text: str, limits: LLParserLimits) -> None:
+        super().__init__(name="llmd-grammar", daemon=True)
+        self.matcher: LLMatcher | None = None
+        self.error = "compiling it crashed"
+        self._arguments = tokenizer, text, limits
+
+    def run(self) -> None:
+        tokenizer, text, limits = self._arguments
+        matcher = LLMatcher(tokenizer, text, log_level=_SILENT, limits=limits)
+        # What is too ambiguous, or cannot even begin, shows in the first mask.
+        trial = matcher.deep_copy()
+        if any(trial.compute_bitmask()) and not trial.is_error():
+            self.matcher = matcher
+        else:
+            self.error = _trimmed(trial)
 
 
 class _TokenizerAdapter:
@@ -254,7 +285,7 @@ def _grammar(source: GrammarSource) -> str:
 
 def _trimmed(matcher: LLMatcher) -> str:
     """What llguidance says is wrong, without the excerpt that follows it."""
-    reason = re.split(r"\n +\d+ \| |<non-verbose/>", matcher.get_error())[0]
+    reason = re.split(r"\n +\d+ \| |<(?:non-verbose/|backtrace)>", matcher.get_error())[0]
     reason = " ".join(reason.split())
     if not reason or reason.startswith("NoExtension"):
         return _NO_TEXT

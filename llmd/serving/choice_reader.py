@@ -48,7 +48,9 @@ class ChoiceReader:
         else:
             pieces = self._reader.feed(output.text) if output.text else []
             if output.finish_reason is not None:
-                pieces += self._reader.flush(is_cut=_is_cut(output))
+                # A stop string is an end that was asked for: a call that it cuts is closed.
+                is_cut = output.finish_reason is not FinishReason.STOP
+                pieces += self._reader.flush(is_cut=is_cut)
         if not pieces and output.logprobs:
             pieces = [Text("")]
         deltas = [self._delta(piece) for piece in pieces]
@@ -99,8 +101,3 @@ def _make_reader(
     reader = chat_format.reader(chat.text, chat.tools, splits_thoughts=prompt.splits_thoughts)
     taken = {call.id for message in prompt.messages for call in message.tool_calls if call.id}
     return ChoiceReader(index, reader, taken)
-
-
-def _is_cut(output: Output) -> bool:
-    """Whether the text ended anywhere, and not where the model ended it."""
-    return output.finish_reason is not FinishReason.STOP or output.stop_text is not None

@@ -172,6 +172,12 @@ def test_a_schema_without_a_type_means_the_one_that_it_speaks_of() -> None:
     assert not match("text")
 
 
+def test_a_type_that_nothing_is_left_of_leaves_the_others() -> None:
+    match = document_matcher({"minLength": 3, "maxLength": 2})
+    assert match(1) and match([])
+    assert not match("abc")
+
+
 def test_types_and_nullable_become_alternatives() -> None:
     either = {"anyOf": [{"type": "string"}, {"type": "null"}]}
     assert normal(type=["string", "null"]) == normal(type="string", nullable=True) == either

@@ -4,7 +4,7 @@ import pytest
 from fakes import FakeVocabulary
 
 from llmd.core.grammar import GrammarSource
-from llmd.engine.gbnf import MAX_REPEATS, gbnf_to_lark
+from llmd.engine.gbnf import MAX_CHARACTERS, MAX_REPEATS, gbnf_to_lark
 from llmd.engine.grammar import GrammarCompiler
 from llmd.errors import InvalidRequest
 
@@ -113,6 +113,7 @@ def test_llama_cpps_own_json_grammar_works(text: str, right: bool) -> None:
         ('root ::= "a"{3,2}', "n of at least m"),
         (f'root ::= "a"{{{MAX_REPEATS + 1}}}', "repetitions"),
         ("root ::= " + "(" * 60 + '"a"' + ")" * 60, "groups within groups"),
+        ('root ::= "' + "a" * MAX_CHARACTERS + '"', f"more than {MAX_CHARACTERS} characters"),
         ("root ::= <[1000]>", "cannot read this"),
         ("root ::= !<think>", "cannot read this"),
         ('root ::= "a"\n::= "b"', "expected the name of a rule (line 2"),

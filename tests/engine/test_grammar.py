@@ -201,6 +201,27 @@ def test_a_grammar_of_any_size_is_not_taken() -> None:
         GrammarCompiler(Vocabulary()).compile(GrammarSource("lark", text))
 
 
+def chain_of_rules(number: int) -> GrammarSource:
+    rules = [f"r{link} ::= r{link + 1}" for link in range(number)]
+    return GrammarSource("gbnf", "\n".join(["root ::= r0", *rules, f'r{number} ::= "a"']))
+
+
+def chain_of_schemas(number: int) -> GrammarSource:
+    links: dict[str, Any] = {
+        str(link): {"properties": {"x": {"$ref": f"#/$defs/{link + 1}"}}} for link in range(number)
+    }
+    schema = {"$ref": "#/$defs/0", "$defs": {**links, str(number): {"type": "integer"}}}
+    return GrammarSource("json_schema", json.dumps(schema))
+
+
+@pytest.mark.parametrize(
+    "source", [chain_of_rules(3_000), chain_of_schemas(3_000)], ids=["gbnf", "json_schema"]
+)
+def test_a_long_chain_of_references_does_not_end_the_process(source: GrammarSource) -> None:
+    compiled = GrammarCompiler(FakeVocabulary()).compile(source)
+    assert compiled.start().mask().any()
+
+
 def test_a_schema_that_grows_beyond_bounds_is_refused() -> None:
     one_of_many = [
         {"anyOf": [{"properties": {f"{word}{n}": {"type": "string"}}} for n in range(12)]}

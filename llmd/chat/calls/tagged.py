@@ -27,7 +27,7 @@ from llmd.chat.scan import Emit, EndOfText, Steps
 from llmd.chat.schema_parts import property_schema, schema_types
 from llmd.core.message import Tool
 
-_CDATA = ("<![CDATA[", "]]>")
+CDATA = ("<![CDATA[", "]]>")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +93,8 @@ class Tagged:
             kind = f" /[^<>\"'\\s]{{1,16}}/ {rules.literal(self.kind_close)}"
         value = raw_value(rules, schema, after)
         if self.has_cdata:
-            wrapped = raw_value(rules, schema, _CDATA[1] + after)
-            value = rules.choice([value, f"{rules.literal(_CDATA[0])} {wrapped}"])
+            wrapped = raw_value(rules, schema, CDATA[1] + after)
+            value = rules.choice([value, f"{rules.literal(CDATA[0])} {wrapped}"])
         return rules.add(f"argument_{key or 'any'}", f"{before}{kind} {value}")
 
 
@@ -168,7 +168,7 @@ class TaggedReader(SectionReader):
         writer.key(key)
         cdata = None
         if syntax.has_cdata:
-            cdata = yield from scan.behind_blanks(_CDATA[0])
+            cdata = yield from scan.behind_blanks(CDATA[0])
         if cdata is None:
             yield from scan.option(_outer_blanks(syntax.kind_close or syntax.key_close)[1])
         if is_text:
@@ -198,7 +198,7 @@ class TaggedReader(SectionReader):
         closers = list(chunks(value_close))
         blanks = _outer_blanks(value_close)[0]
         if is_cdata:
-            closers.insert(0, _CDATA[1])
+            closers.insert(0, CDATA[1])
             blanks = ""
         while True:
             taken = yield from self.scan.until(emit, blanks + closers[0], closers[0])

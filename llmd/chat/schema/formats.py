@@ -56,6 +56,14 @@ def _groups(count: int) -> str:
 
 _UUID = "[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}"
 
+
+def _uuid(version: int) -> str:
+    digits = "[0-9A-Fa-f]"
+    return (
+        f"{digits}{{8}}-{digits}{{4}}-{version}{digits}{{3}}-[89ABab]{digits}{{3}}-{digits}{{12}}"
+    )
+
+
 _UNRESERVED = r"0-9A-Za-z._\x{7e}-"
 _MARKS = r"!$\x{26}'()*+,;="
 _PERCENT = "%[0-9A-Fa-f]{2}"
@@ -99,6 +107,7 @@ TEXT_FORMATS = {
     "ipv6": TextFormat(_ipv6()),
     # RFC 9562; RFC 3986; RFC 6901
     "uuid": TextFormat(_UUID),
+    **{f"uuid{version}": TextFormat(_uuid(version)) for version in (1, 3, 4, 5, 6, 7, 8)},
     "uri": TextFormat(_URI),
     "uri-reference": TextFormat(_URI_REFERENCE),
     "json-pointer": TextFormat(_POINTER),
@@ -125,4 +134,6 @@ NUMBER_FORMATS: dict[str, tuple[Fraction, Fraction] | None] = {
 }
 
 # These say how a text is meant or shown; every text has them.
-SILENT_FORMATS = frozenset({"password", "binary", "textarea", "markdown", "multi-line"})
+SILENT_FORMATS = frozenset(
+    "password binary textarea markdown multi-line path file-path directory-path".split()
+)

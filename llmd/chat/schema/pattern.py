@@ -37,6 +37,14 @@ _CATEGORIES = frozenset(
     "C Cc Cf Cn Co L Ll Lm Lo Lt Lu M Mc Me Mn N Nd Nl No P Pc Pd Pe Pf Pi Po Ps S Sc Sk Sm So "
     "Z Zl Zp Zs".split()
 )
+# What widespread generators of schemas write with look-arounds, and the same without: pydantic's
+# Decimal, zod's email.
+_REWRITTEN = {
+    r"^(?!^[-+.]*$)[+-]?0*\d*\.?\d*$": r"^[+-]?(?:\d+\.?\d*|\.\d+)$",
+    r"^(?!\.)(?!.*\.\.)([A-Za-z0-9_'+\-\.]*)[A-Za-z0-9_+-]@"
+    r"([A-Za-z0-9][A-Za-z0-9\-]*\.)+[A-Za-z]{2,}$": r"^(?:[A-Za-z0-9_'+-]+\.)*[A-Za-z0-9_'+-]*"
+    r"[A-Za-z0-9_+-]@(?:[A-Za-z0-9][A-Za-z0-9-]*\.)+[A-Za-z]{2,}$",
+}
 _LOOKAROUNDS = ("?=", "?!", "?<=", "?<!")
 _QUANTIFIER = re.compile(r"\*|\+|\?|\{(\d{1,7})(?:(,)(\d{0,7}))?\}")
 _GROUP = re.compile(r"\?:|\?P?<[A-Za-z_$][A-Za-z0-9_$]*>")
@@ -59,12 +67,12 @@ class _Anchor:
 class _Group:
     options: tuple[_Sequence, ...]
 
-    def begins(self, sign: str) -> bool:
+    def is_anchored(self, sign: str) -> bool:
         """Whether an anchor stands at that edge of one of the options, or in a group there."""
         edge = 0 if sign == "^" else -1
         for option in self.options:
             part = option[edge] if option else None
-            if part == _Anchor(sign) or (isinstance(part, _Group) and part.begins(sign)):
+            if part == _Anchor(sign) or (isinstance(part, _Group) and part.is_anchored(sign)):
                 return True
         return False
 
@@ -78,7 +86,8 @@ def rust_pattern(pattern: str) -> str:
     """An expression, `^(?:...)$`, for the texts that JSON Schema's `pattern` is found in. Raises
     PatternFault.
     """
-    return f"^(?:{_written(_Parser(pattern).parse(), at_start=True, at_end=True)})$"
+    group = _Parser(_REWRITTEN.get(pattern, pattern)).parse()
+    return f"^(?:{_written(group, at_start=True, at_end=True)})$"
 
 
 def length_pattern(minimum: int, maximum: int | None) -> str:
@@ -123,8 +132,8 @@ def _written_sequence(parts: _Sequence, at_start: bool, at_end: bool) -> str:
         if isinstance(part, str):
             texts.append(part)
             continue
-        takes_start = opens and index == first and part.begins("^")
-        takes_end = closes and index == last - 1 and part.begins("$")
+        takes_start = opens and index == first and part.is_anchored("^")
+        takes_end = closes and index == last - 1 and part.is_anchored("$")
         opens, closes = opens and not takes_start, closes and not takes_end
         texts.append(f"(?:{_written(part, at_start=takes_start, at_end=takes_end)})")
     return f"{'(?s:.*)' * opens}{''.join(texts)}{'(?s:.*)' * closes}"

@@ -146,9 +146,8 @@ class SchemaWriter:
             case Object():
                 return self._write_object(node)
             case _:
-                options = _meant(node.options)
-                living = [option for option in options if self.lives(option)]
-                written = [self.write_node(option) for option in living or node.options]
+                living = tuple(option for option in node.options if self.lives(option))
+                written = [self.write_node(option) for option in _meant(living)]
                 return written[0] if len(written) == 1 else {"anyOf": written}
 
     def _write_reference(self, reference: Reference) -> Schema:

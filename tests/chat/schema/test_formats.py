@@ -15,6 +15,10 @@ SAMPLES = {
     "ipv4": ("0.0.0.0|255.255.255.255", "256.1.1.1|01.1.1.1|1.1.1"),
     "ipv6": ("::|::1|1::|1:2:3:4:5:6:7:8|fe80::1:2|1:2:3:4:5:6:7::", "1::2::3|1:2|12345::"),
     "uuid": ("123e4567-e89b-12d3-a456-426614174000", "123e4567e89b12d3a456426614174000"),
+    "uuid4": (
+        "123e4567-e89b-42d3-a456-426614174000",
+        "123e4567-e89b-12d3-a456-426614174000",
+    ),
     "uri": ("http://a.b/c?d=e#f|mailto:a@b|urn:x:y|http://[::1]:80/", "/a|a b:|http://a b|1a:b"),
     "uri-reference": ("a/b|/a|../x?y|#f|//h/p", "a b|%zz"),
     "json-pointer": ("/a/b~1c|/", "a|/~2"),
@@ -55,6 +59,6 @@ def test_formats_of_numbers_are_bounds(name: str, fitting: int, other: int) -> N
     assert not match(other)
 
 
-@pytest.mark.parametrize("name", ["password", "binary"])
+@pytest.mark.parametrize("name", ["password", "binary", "file-path"])
 def test_formats_that_say_nothing_are_let_through(name: str) -> None:
     assert document_matcher({"type": "string", "format": name})("anything")

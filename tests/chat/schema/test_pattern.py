@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 from schema_matching import document_matcher
 
 from llmd.chat.schema.pattern import (
+    _REWRITTEN,
     MAX_CHARACTERS,
     PatternFault,
     fixed_start,
@@ -120,6 +123,30 @@ def test_what_is_no_pattern_is_an_invalid_one(pattern: str) -> None:
     with pytest.raises(PatternFault) as caught:
         rust_pattern(pattern)
     assert caught.value.is_invalid
+
+
+@pytest.mark.parametrize("pattern", _REWRITTEN)
+def test_patterns_of_widespread_generators_are_the_same_without_look_arounds(pattern: str) -> None:
+    match = document_matcher({"type": "string", "pattern": pattern})
+    parts = (
+        "",
+        "-",
+        ".",
+        "..",
+        "0",
+        "12",
+        "a",
+        "a.b",
+        "a'",
+        "@",
+        "@b.org",
+        "@b",
+        "@b-c.d.ee",
+        "e1",
+    )
+    texts = [one + other + last for one in parts for other in parts for last in ("", "@b.cc", ".")]
+    wrong = [t for t in texts if match(t) != (re.search(pattern, t) is not None)]
+    assert wrong == []
 
 
 @pytest.mark.parametrize("texts", [["a"], ["a", "ab"], [""], ['"', "\\", "a\nb", "\u00e9"]])
