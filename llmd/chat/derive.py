@@ -200,7 +200,7 @@ class _Derivation:
 
     def _mentioned_thought(self) -> ThoughtSyntax | None:
         tags = thought_tags(self._source)
-        if tags is None or tags[0] not in self._source or tags[0] in self._header:
+        if tags is None or tags[0] in self._header:
             return None
         return ThoughtSyntax(*tags)
 

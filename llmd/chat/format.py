@@ -119,8 +119,7 @@ def _find_syntax(
     tried: list[tuple[Family, AnswerSyntax, SelfTest]] = []
     notes: list[str] = []
     for known in (*((family,) if family else ()), Family("derived")):
-        derived = derive_syntax(template, known, form, end_texts=end_texts)
-        syntax = known.whole or derived
+        syntax = known.whole or derive_syntax(template, known, form, end_texts=end_texts)
         test = read_back(template, syntax, form)
         tried.append((known, syntax, test))
         for fault in test.faults:
@@ -128,14 +127,17 @@ def _find_syntax(
             logger.warning("the %s format does not fit the chat template: %s", known.name, fault)
         if not test.faults:
             break
-    known, syntax, test = min(tried, key=lambda each: len(each[2].faults))
-    if test.frame_faults:
-        plain = MessageSyntax(header=derived.header, ends=derived.ends)
+    known, best, test = min(tried, key=lambda each: len(each[2].faults))
+    if not test.frame_faults and test.reads_calls:
+        if not isinstance(best, MessageSyntax) or best.calls is not None:
+            return ChatFormat(syntax=best, origin=known.name, notes=tuple(notes))
+    # Whatever was tried last is a frame of thought and text, with or without calls.
+    assert isinstance(syntax, MessageSyntax)
+    if tried[-1][2].frame_faults:
+        plain = MessageSyntax(header=syntax.header, ends=syntax.ends)
         return ChatFormat(syntax=plain, origin="text only", notes=tuple(notes))
-    if test.reads_calls and not (isinstance(syntax, MessageSyntax) and syntax.calls is None):
-        return ChatFormat(syntax=syntax, origin=known.name, notes=tuple(notes))
     return ChatFormat(
-        syntax=replace(derived, calls=HERMES_CALLS),
+        syntax=replace(syntax, calls=HERMES_CALLS),
         origin="fallback",
         call_example=HERMES_EXAMPLE,
         notes=tuple(notes),
@@ -145,7 +147,7 @@ def _find_syntax(
 def _written_example(sentinels: Sentinels, form: CallForm, syntax: AnswerSyntax) -> str:
     """A call as the template writes it, with words of an example."""
     text = sentinels.calls(form, [Call(0, {KEYS[0]: VALUES[0]})]) or ""
-    text = text[text.find(syntax.header) + len(syntax.header) :]
+    text = text[text.find(syntax.header) + len(syntax.header) :] if syntax.header in text else text
     calls = getattr(syntax, "calls", None)
     openers = calls.openers if calls else ()
     starts = [text.find(opener) for opener in openers if opener in text]

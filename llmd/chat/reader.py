@@ -69,11 +69,13 @@ class FrameReader:
         self._content_open, self._content_close = content
         self._ends = ends
         self._splits_thoughts = splits_thoughts
-        openers_in_thoughts = openers if calls and calls.ends_thoughts else ()
+        interrupting = openers if calls and calls.ends_thoughts else ()
+        # Within a thought a mere tag around the content may be a word like others.
+        interrupting += _control_token(self._content_open)
         markers = {
             _State.SEAM: (*(thought or ()), content[0], *openers, *ends, *noise),
             _State.TEXT: (*_control_token(self._thought_open), *openers, *ends, *noise),
-            _State.THOUGHT: (self._thought_close, content[0], *openers_in_thoughts, *ends),
+            _State.THOUGHT: (self._thought_close, *interrupting, *ends),
         }
         self._markers = {state: tuple(filter(None, each)) for state, each in markers.items()}
         self._state = _State.SEAM
@@ -155,7 +157,7 @@ class FrameReader:
         markers = self._watched()
         if text and not is_last and num_held(text, markers) == len(text):
             return False
-        found = find_first(text, markers)
+        found = find_first(text, markers, is_over=is_last)
         if found is not None and found[0] == 0:
             self._meet(found[1])
         elif text:
@@ -165,7 +167,7 @@ class FrameReader:
     def _read_until_marker(self, is_last: bool) -> bool:
         """Passes on what stands before the next marker; False where there is none yet."""
         markers = self._watched()
-        found = find_first(self._buffer, markers)
+        found = find_first(self._buffer, markers, is_over=is_last)
         held = 0 if is_last else num_held(self._buffer, markers)
         end = len(self._buffer) - held
         if found is not None and found[0] < end:

@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, assert_never
 
 from llmd.chat.format import ChatFormat
@@ -35,6 +35,9 @@ from llmd.serving.prompt import RenderedChat
 
 MAX_KEPT_CHARACTERS = 50_000
 """Of a schema whose normal form is kept: agents send the same tools with every request."""
+
+MAX_CHARACTERS_ON_LOOP = 4_000
+"""Of the schemas of a request: more of them are worked on beside the event loop."""
 
 NO_PARAMETERS: dict[str, Any] = {"type": "object", "properties": {}}
 
@@ -184,23 +187,42 @@ def _kept_loose(text: str, only_objects: bool) -> tuple[dict[str, Any], tuple[st
     return loosen_schema(json.loads(text), only_objects=only_objects)
 
 
-async def compiled(
-    instance: ModelInstance, constraint: AnswerConstraint, request: GenerateRequest
-) -> CompiledGrammar | None:
-    """The constraint for the model's vocabulary. Raises InvalidRequest, naming the field, where it
-    cannot be enforced.
+@dataclass(frozen=True, slots=True)
+class HeldAnswer:
+    """What an answer is held to, and what was `loosened` of schemas that are not strict."""
+
+    grammar: CompiledGrammar | None
+    loosened: tuple[str, ...]
+
+
+async def hold(
+    instance: ModelInstance, request: GenerateRequest, chat: RenderedChat | None
+) -> HeldAnswer:
+    """`constrain`, compiled for the model's vocabulary; large schemas beside the event loop. All
+    prompts of a request are held to the same. Raises as `constrain` does.
     """
+    prompt, answer_format = request.prompts[0], request.answer_format
+    asked = partial(constrain, prompt, answer_format, chat_format=instance.format, chat=chat)
+    is_large = _num_characters(prompt, answer_format) > MAX_CHARACTERS_ON_LOOP
+    constraint = await asyncio.to_thread(asked) if is_large else asked()
     if constraint.source is None:
-        return None
+        return HeldAnswer(None, constraint.loosened)
     grammars = instance.model.grammars
     try:
         # Compiling takes up to a second, a known one no time.
-        return grammars.find(constraint.source) or await asyncio.to_thread(
+        grammar = grammars.find(constraint.source) or await asyncio.to_thread(
             grammars.compile, constraint.source
         )
     except InvalidRequest as error:
-        error.param = error.param or _param(request.answer_format)
+        error.param = error.param or _param(answer_format)
         raise
+    return HeldAnswer(grammar, constraint.loosened)
+
+
+def _num_characters(prompt: Prompt, answer_format: AnswerFormat | None) -> int:
+    """Of the schemas and grammars of a request, roughly."""
+    tools = prompt.tools if isinstance(prompt, ChatPrompt) else ()
+    return len(repr(answer_format)) + sum(len(repr(tool.definition)) for tool in tools)
 
 
 def _param(answer_format: AnswerFormat | None) -> str:

@@ -17,7 +17,7 @@ from llmd.errors import InvalidRequest
 from llmd.registry.instance import ModelInstance
 from llmd.registry.registry import ModelRegistry
 from llmd.serving.choice_reader import ChoiceReader, make_readers
-from llmd.serving.constraint import compiled, constrain
+from llmd.serving.constraint import hold
 from llmd.serving.prompt import EncodedPrompt, encode
 from llmd.serving.thinking import thought_limits
 
@@ -138,23 +138,17 @@ async def start_generation(registry: ModelRegistry, request: GenerateRequest) ->
         for prompt in request.prompts
     ]
     readers = make_readers(instance.format, request, prompts)
-    # A chat is one prompt; of text prompts there may be several, all held to the same.
-    constraint = constrain(
-        request.prompts[0], request.answer_format, chat_format=instance.format, chat=prompts[0].chat
-    )
+    held = await hold(instance, request, prompts[0].chat)
     thought = thought_limits(
         instance.format,
         request.prompts[0],
         in_thought=readers[0].in_thought,
         encode=lambda text: tokenizer.encode_inside(text, parse_special=True),
     )
-    grammar = await compiled(instance, constraint, request)
     engine_request = replace(
-        _engine_request(instance, request, prompts), grammar=grammar, thought=thought
+        _engine_request(instance, request, prompts), grammar=held.grammar, thought=thought
     )
-    return Generation(
-        instance, request, tuple(prompts), engine_request, readers, constraint.loosened
-    )
+    return Generation(instance, request, tuple(prompts), engine_request, readers, held.loosened)
 
 
 def _engine_request(

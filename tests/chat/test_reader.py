@@ -125,7 +125,8 @@ def test_the_prompts_opener_is_a_part_of_a_thought_in_the_text() -> None:
 
 
 def test_the_prompts_opener_is_nothing_where_no_thought_follows() -> None:
-    answer = read_answer(ANSWER_TAGS, "<say>b</say>", prompt_tail="<think>", splits_thoughts=False)
+    syntax = replace(PIPES, content=("<|say|>", "<|/say|>"))
+    answer = read_answer(syntax, "<|say|>b<|/say|>", prompt_tail="<|think|>", splits_thoughts=False)
     assert answer.content == "b"
 
 
@@ -138,9 +139,20 @@ def test_markers_around_content_may_be_missing() -> None:
     assert read_answer(ANSWER_TAGS, "b <say> </say>").content == "b <say> </say>"
 
 
-def test_a_contents_opener_ends_a_thought() -> None:
-    answer = read_answer(ANSWER_TAGS, "a<say>b</say>", prompt_tail="<think>")
+def test_a_control_token_that_opens_the_content_ends_a_thought() -> None:
+    syntax = replace(PIPES, content=("<|say|>", "<|/say|>"))
+    answer = read_answer(syntax, "a<|say|>b<|/say|>", prompt_tail="<|think|>")
     assert (answer.reasoning, answer.content) == ("a", "b")
+
+
+def test_a_tag_that_opens_the_content_is_a_word_in_a_thought() -> None:
+    answer = read_answer(ANSWER_TAGS, "I <say> it</think><say>b</say>", prompt_tail="<think>")
+    assert (answer.reasoning, answer.content) == ("I <say> it", "b")
+
+
+def test_a_marker_that_begins_another_counts_at_the_end() -> None:
+    syntax = replace(SYNTAX, noise=("<|a|>", "<|a|>b"))
+    assert read_answer(syntax, "x<|a|>").content == "x"
 
 
 def test_the_prompt_may_open_the_content() -> None:

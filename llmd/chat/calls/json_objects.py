@@ -141,7 +141,7 @@ class JsonObjectsReader(SectionReader):
             colon = yield from scan.behind_blanks(":")
             if key is None or colon is None:
                 return False
-            is_good = yield from self._read_member((*path, str(key)))
+            is_good = yield from self._read_member((*path, json.loads(key)))
             if not is_good:
                 return False
 
@@ -159,21 +159,19 @@ class JsonObjectsReader(SectionReader):
             if bracket:
                 return (yield from self._read_members(path))
         value = yield from self._read_value()
-        if path == syntax.name and isinstance(value, str):
-            self._name = value
-        elif path == (syntax.id or ("id",)) and isinstance(value, str | int):
-            self._id = str(value)
+        if value is not None and path == syntax.name and value.startswith('"'):
+            self._name = json.loads(value)
+        elif value is not None and path == (syntax.id or ("id",)):
+            self._id = json.loads(value) if value.startswith('"') else self._id
+            self._id = value if value.isdigit() else self._id
         return value is not None
 
-    def _read_value(self) -> Steps[object]:
-        """The value that comes, `...` for null; None where none does."""
+    def _read_value(self) -> Steps[str | None]:
+        """The JSON text of the value that comes, None where none does."""
         stream = JsonStream()
         parts: list[str] = []
         yield from self.scan.json(stream, parts.append)
-        if stream.is_broken:
-            return None
-        value: object = json.loads("".join(parts))
-        return ... if value is None else value
+        return None if stream.is_broken else "".join(parts)
 
     def _read_arguments(self) -> Steps[bool]:
         waits_for_id = self._syntax.id_comes_last and self._id is None

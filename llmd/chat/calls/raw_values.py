@@ -21,8 +21,10 @@ def raw_value(rules: GrammarRules, schema: dict[str, Any], closer: str) -> str:
     types = schema_types(schema)
     if types and "string" not in types:
         return f"{rules.json(schema)} {rules.literal(closer)}"
-    # A string next to JSON would be one lexeme with it, so all of it is one expression.
-    return rules.until(closer, _union_body(schema))
+    # A string next to JSON would be one lexeme with it, so all of it is one expression. The closer
+    # without its blanks ends a value too, for the reader.
+    closing = re.escape(closer.strip()).replace("/", "\\/")
+    return rules.until(closer, f"({_union_body(schema)}) & ~/(?s:.*){closing}(?s:.*)/")
 
 
 def string_body(schema: dict[str, Any]) -> str:

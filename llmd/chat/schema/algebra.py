@@ -58,7 +58,7 @@ class Algebra:
         if type(left) is not type(right):
             return NEVER
         self._definitions.count()
-        met = _MEETINGS[type(left)](self, left, right)
+        met: Node = _MEETINGS[type(left)](self, left, right)
         if isinstance(met, Anything | Reference) or met == NEVER:
             return met
         return replace(met, is_implied=left.is_implied and right.is_implied)

@@ -123,6 +123,20 @@ def test_what_is_no_call_is_text_word_by_word(text: str) -> None:
     assert (answer.content, answer.calls) == (text, ())
 
 
+def test_values_that_nobody_asked_for_may_be_of_any_depth() -> None:
+    deep = "[" * 5000 + "]" * 5000
+    answer = read_calls(HERMES, hermes(f'{{"x": {deep}, "name": "ping", "arguments": {{}}}}'))
+    assert arguments_of(answer) == [PING_CALL]
+
+
+@pytest.mark.parametrize(
+    ("id", "expected"), [('"7"', "7"), ("7", "7"), ("null", None), ("{}", None)]
+)
+def test_ids_are_strings_or_numbers(id: str, expected: str | None) -> None:
+    answer = read_calls(ARRAY, f'[TOOL_CALLS][{PING[:-1]}, "id": {id}}}]')
+    assert (arguments_of(answer), answer.calls[0].id) == ([PING_CALL], expected)
+
+
 def test_a_missing_bracket_is_forgiven() -> None:
     answer = read_calls(HERMES, hermes(PARIS[:-1]) + "more")
     assert (arguments_of(answer), answer.content) == ([PARIS_CALL], "more")
