@@ -97,7 +97,7 @@ def test_a_schema_is_kept_at_any_seed(client: httpx.Client, seed: int) -> None:
 def test_a_schema_holds_the_answer_and_not_the_thought(
     client: httpx.Client, thinking: bool
 ) -> None:
-    fields = {"enable_thinking": thinking, "response_format": schema_format(PERSON)}
+    fields: dict[str, Any] = {"enable_thinking": thinking, "response_format": schema_format(PERSON)}
     (choice,) = ask(client, "Repeat the word table.", temperature=0, **fields)
     jsonschema.validate(json.loads(choice["message"]["content"]), PERSON)
     thought = choice["message"].get("reasoning_content", "")
@@ -121,7 +121,7 @@ def test_json_object(client: httpx.Client) -> None:
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions"])
 def test_a_grammar_of_llama_cpp(client: httpx.Client, path: str) -> None:
-    fields = {"grammar": 'root ::= [0-9]{3} "-" ("red" | "blue")', "max_tokens": 40}
+    fields: dict[str, Any] = {"grammar": 'root ::= [0-9]{3} "-" ("red" | "blue")', "max_tokens": 40}
     request = body(**fields) if "chat" in path else {"prompt": "Hello!", **fields}
     (choice,) = client.post(path, json=request).json()["choices"]
     text = choice["message"]["content"] if "chat" in path else choice["text"]
@@ -137,7 +137,7 @@ def test_a_text_completion_with_a_schema(client: httpx.Client) -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_required_brings_a_valid_call(client: httpx.Client, seed: int) -> None:
-    fields = {"tools": [WEATHER, PAINT], "tool_choice": "required", "seed": seed}
+    fields: dict[str, Any] = {"tools": [WEATHER, PAINT], "tool_choice": "required", "seed": seed}
     (choice,) = ask(client, "Thank you!", **fields)
     assert choice["finish_reason"] == "tool_calls"
     for name, arguments in calls_of(choice):
@@ -148,20 +148,21 @@ def test_required_brings_a_valid_call(client: httpx.Client, seed: int) -> None:
 
 def test_a_named_tool_is_the_one_that_is_called(client: httpx.Client) -> None:
     choice_of = {"type": "function", "function": {"name": "paint"}}
-    fields = {"tools": [WEATHER, PAINT], "tool_choice": choice_of}
+    fields: dict[str, Any] = {"tools": [WEATHER, PAINT], "tool_choice": choice_of}
     ((name, arguments),) = calls_of(ask(client, "What is the weather in Oslo?", **fields)[0])
     assert name == "paint"
     jsonschema.validate(arguments, PAINT["function"]["parameters"])  # type: ignore[index]
 
 
 def test_none_calls_nothing(client: httpx.Client) -> None:
-    fields = {"tools": [WEATHER], "tool_choice": "none", "temperature": 0}
+    fields: dict[str, Any] = {"tools": [WEATHER], "tool_choice": "none", "temperature": 0}
     (choice,) = ask(client, "What is the weather in Oslo?", **fields)
     assert "tool_calls" not in choice["message"]
 
 
 def test_without_parallel_calls_there_is_one(client: httpx.Client) -> None:
-    fields = {"tools": [WEATHER], "tool_choice": "required", "parallel_tool_calls": False}
+    fields: dict[str, Any] = {"tools": [WEATHER], "tool_choice": "required"}
+    fields["parallel_tool_calls"] = False
     assert [len(calls_of(choice)) for choice in ask(client, n=4, **fields)] == [1] * 4
 
 

@@ -24,6 +24,7 @@ from llmd.chat.schema.node import (
     Reference,
     Shape,
     String,
+    Union,
     join,
     options_of,
 )
@@ -59,7 +60,7 @@ class Algebra:
             return NEVER
         self._definitions.count()
         met: Node = _MEETINGS[type(left)](self, left, right)
-        if isinstance(met, Anything | Reference) or met == NEVER:
+        if isinstance(met, Anything | Reference | Union):
             return met
         return replace(met, is_implied=left.is_implied and right.is_implied)
 
