@@ -27,8 +27,8 @@ import numpy as np
 from notations import COLUMNS, Column
 from schemas import CASES, SchemaCase
 
-from llmd.chat.answer import join_pieces
-from llmd.chat.format import ChatFormat
+from llmd.chat.answer.answer import join_pieces
+from llmd.chat.format.chat_format import ChatFormat
 from llmd.core.message import Message, Tool
 from llmd.core.request import ChatPrompt, JsonSchema, ToolChoice, ToolChoiceMode
 from llmd.engine.grammar import CompiledGrammar, Constraint, GrammarCompiler

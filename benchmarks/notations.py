@@ -7,12 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from llmd.chat.answer.syntax import AnswerSyntax, MessageSyntax, ThoughtSyntax
 from llmd.chat.calls.json_objects import JsonObjects
 from llmd.chat.calls.pythonic import PythonicCalls
 from llmd.chat.calls.section import Section
 from llmd.chat.calls.tagged import Tagged
 from llmd.chat.families.llama3 import Llama3
-from llmd.chat.syntax import AnswerSyntax, MessageSyntax, ThoughtSyntax
 
 HEADER = "<|im_start|>assistant\n"
 THOUGHT = 'I could write {"v": 1}, or call f. '

@@ -13,9 +13,9 @@ import json
 import time
 from statistics import median
 
-from llmd.chat.default_template import DEFAULT_TEMPLATE
-from llmd.chat.format import ChatFormat, find_format
-from llmd.chat.template import ChatTemplate
+from llmd.chat.format.chat_format import ChatFormat, find_format
+from llmd.chat.prompt.default_template import DEFAULT_TEMPLATE
+from llmd.chat.prompt.template import ChatTemplate
 from llmd.config.model_reference import resolve
 from llmd.core.message import Tool
 from llmd.store.model_file import read_model_file

@@ -6,10 +6,10 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
-from llmd.chat.answer import Answer, join_pieces
+from llmd.chat.answer.answer import Answer, join_pieces
+from llmd.chat.answer.piece import Piece, Text
+from llmd.chat.answer.syntax import AnswerSyntax
 from llmd.chat.calls.base import CallSyntax, ToolSchemas
-from llmd.chat.piece import Piece, Text
-from llmd.chat.syntax import AnswerSyntax
 from llmd.core.message import Tool
 
 

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
+from llmd.chat.answer.syntax import AnswerSyntax, MessageSyntax
 from llmd.chat.calls.base import CallSyntax, GrammarRules
 from llmd.chat.families.family import WholeSyntax
-from llmd.chat.syntax import AnswerSyntax, MessageSyntax
 from llmd.core.grammar import GrammarSource
 from llmd.core.message import Tool
 from llmd.core.request import ToolChoice, ToolChoiceMode

@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from llmd.chat.answer.schema_parts import type_of
+from llmd.chat.answer.syntax import AnswerSyntax, MessageSyntax
 from llmd.chat.calls.attribute_tags import AttributeTags
 from llmd.chat.calls.gemma4 import Gemma4Calls
 from llmd.chat.calls.minimax_m3 import MiniMaxM3Calls
 from llmd.chat.calls.pythonic import PythonicCalls
 from llmd.chat.calls.tagged import Tagged
 from llmd.chat.schema.fault import below
-from llmd.chat.schema_parts import type_of
-from llmd.chat.syntax import AnswerSyntax, MessageSyntax
 
 Schema = dict[str, Any]
 

@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llmd.chat.answer import Answer, AnswerCall, join_pieces
-from llmd.chat.format import ChatFormat, find_format
-from llmd.chat.piece import Piece
-from llmd.chat.template import ChatTemplate
+from llmd.chat.answer.answer import Answer, AnswerCall, join_pieces
+from llmd.chat.answer.piece import Piece
+from llmd.chat.format.chat_format import ChatFormat, find_format
+from llmd.chat.prompt.template import ChatTemplate
 from llmd.core.message import Tool
 from llmd.errors import InvalidRequest, LlmdError
 

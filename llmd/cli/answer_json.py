@@ -7,8 +7,8 @@ from typing import Any, assert_never
 
 import click
 
-from llmd.chat.answer import Answer
-from llmd.chat.piece import CallArguments, CallStarted, Piece, Text, Thought
+from llmd.chat.answer.answer import Answer
+from llmd.chat.answer.piece import CallArguments, CallStarted, Piece, Text, Thought
 
 
 class DeltaEncoder:

@@ -6,9 +6,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from llmd.chat.default_template import DEFAULT_TEMPLATE
-from llmd.chat.format import ChatFormat, find_format
-from llmd.chat.template import ChatTemplate
+from llmd.chat.format.chat_format import ChatFormat, find_format
+from llmd.chat.prompt.default_template import DEFAULT_TEMPLATE
+from llmd.chat.prompt.template import ChatTemplate
 from llmd.config.load import load
 from llmd.config.model_reference import resolve
 from llmd.config.settings import ModelSettings

@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
-from llmd.chat.abilities import TemplateAbilities
-from llmd.chat.normalizer import MessageNormalizer
+from llmd.chat.prompt.abilities import TemplateAbilities
+from llmd.chat.prompt.normalizer import MessageNormalizer
 from llmd.cli.answer_json import print_json
 from llmd.cli.chat_source import model_settings, open_model, open_template
 from llmd.errors import InvalidModelFile

@@ -13,11 +13,11 @@ from typing import Any, TypeVar, cast
 
 import click
 
-from llmd.chat.answer import join_pieces
-from llmd.chat.format import ChatFormat
-from llmd.chat.normalizer import MessageNormalizer
-from llmd.chat.piece import Piece
-from llmd.chat.reader import AnswerReader
+from llmd.chat.answer.answer import join_pieces
+from llmd.chat.answer.piece import Piece
+from llmd.chat.answer.reader import AnswerReader
+from llmd.chat.format.chat_format import ChatFormat
+from llmd.chat.prompt.normalizer import MessageNormalizer
 from llmd.chat.vectors import read_vectors, replay
 from llmd.cli.answer_json import DeltaEncoder, encode_message, print_json
 from llmd.cli.chat_source import ChatSource, model_settings, open_model, open_template

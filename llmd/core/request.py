@@ -95,14 +95,41 @@ class TokenPrompt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MixedPrompt:
+    """Raw text and token ids in turn, one prompt together. As with TextPrompt special tokens are
+    parsed, and where text comes first the prompt begins as the vocabulary asks for.
+    """
+
+    parts: tuple[str | int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContextFile:
+    """Text of another place that may help to fill a gap."""
+
+    name: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class InfillPrompt:
-    """Text with a gap that is to be filled; needs a model with fill-in-the-middle tokens."""
+    """Text with a gap that is to be filled; needs a model with fill-in-the-middle tokens.
+
+    `opening` is the beginning of what fills the gap. `files` are others of its repository; None
+    shows the model no repository at all. Where the text `is_cut`, of a long one the parts next to
+    the gap are kept, and of `files` the last ones; else it must fit as it is. `param` is the
+    request field that asks for all this, for errors.
+    """
 
     prefix: str
     suffix: str
+    opening: str = ""
+    files: tuple[ContextFile, ...] | None = None
+    is_cut: bool = False
+    param: str = "suffix"
 
 
-Prompt = ChatPrompt | TextPrompt | TokenPrompt | InfillPrompt
+Prompt = ChatPrompt | TextPrompt | TokenPrompt | MixedPrompt | InfillPrompt
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +145,8 @@ class GenerateRequest:
     prompts: tuple[Prompt, ...]
     sampling: SamplingOverrides = field(default_factory=dict, hash=False)
     max_tokens: int | None = None
+    max_generating_ms: int | None = None
+    """After so long, counted from its first token, an answer ends with its line."""
     stop: tuple[str, ...] = ()
     num_choices: int = 1
     top_logprobs: int | None = None

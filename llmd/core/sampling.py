@@ -49,6 +49,9 @@ class SamplingParams:
     """None draws a fresh seed for each request."""
     logit_bias: tuple[tuple[int, float], ...] = ()
     ignore_eos: bool = False
+    infill: bool = False
+    """Weigh the end of the text against what else is likely, as filling a gap needs it
+    (llama_sampler_init_infill in include/llama.h)."""
 
     def override(self, *layers: SamplingOverrides) -> SamplingParams:
         """These parameters with each layer's fields laid over them, later layers winning."""

@@ -240,14 +240,23 @@ class Engine:
         if sequence.first_token_at is None:
             sequence.first_token_at = self._clock()
         if token_id in self._vocabulary.end_of_generation_ids:
+            if logprob is not None and sequence.request.scores_end:
+                sequence.text.end(logprob)
             sequence.finish(FinishReason.STOP)
             return ""
         text = sequence.text.feed(self._vocabulary.token_bytes(token_id), logprob)
         if sequence.text.stop_text is not None or sequence.continuation.is_complete:
             sequence.finish(FinishReason.STOP)
-        elif sequence.num_generated >= sequence.max_tokens:
+        elif sequence.num_generated >= sequence.max_tokens or (
+            "\n" in text and self._is_late(sequence)
+        ):
             sequence.finish(FinishReason.LENGTH)
         return text
+
+    def _is_late(self, sequence: Sequence) -> bool:
+        limit = sequence.request.max_generating_ms
+        first = sequence.first_token_at
+        return limit is not None and first is not None and self._clock() - first > limit / 1e3
 
     def _finish(self, sequence: Sequence, text: str) -> Output:
         self._remove(sequence)

@@ -41,9 +41,13 @@ class Request:
     seed: int
     num_choices: int = 1
     max_tokens: int | None = None
+    max_generating_ms: int | None = None
+    """A sequence that generates for longer, counted from its first token, ends with its line."""
     stop: tuple[str, ...] = ()
     top_logprobs: int | None = None
     prompt_logprobs: bool = False
+    scores_end: bool = False
+    """With logprobs, also give that of a token that ends the text, which has no text itself."""
     timings_per_token: bool = False
     layouts: tuple[PromptLayout, ...] = ()
     """One for each prompt, or none at all where nothing is known of them."""

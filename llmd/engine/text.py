@@ -21,6 +21,7 @@ class TextStream:
         self._num_shown = 0
         # Each with the number of characters decoded before its token.
         self._logprobs: deque[tuple[int, TokenLogprob]] = deque()
+        self._end: TokenLogprob | None = None
 
     @property
     def stop_text(self) -> str | None:
@@ -35,6 +36,12 @@ class TextStream:
         self._num_decoded += len(text)
         return self._show(self._matcher.feed(text))
 
+    def end(self, logprob: TokenLogprob) -> None:
+        """The text ends with a token that has no text; its logprob comes out last, once all text
+        was shown.
+        """
+        self._end = logprob
+
     def flush(self) -> str:
         """The text that was still held back at the end."""
         if self._matcher.matched is not None:
@@ -48,6 +55,9 @@ class TextStream:
         taken = []
         while self._logprobs and self._logprobs[0][0] < self._num_shown:
             taken.append(self._logprobs.popleft()[1])
+        if self._end is not None and self._num_shown == self._num_decoded:
+            taken.append(self._end)
+            self._end = None
         return tuple(taken)
 
     def _show(self, text: str) -> str:

@@ -23,7 +23,7 @@ _OTHER_SEED = 0x1E3779B9
 
 class SamplerChain:
     """The samplers of one sequence, in llama.cpp's own order (common/sampling.cpp): bias,
-    penalties, dry, top_n_sigma, top_k, typical_p, top_p, min_p, xtc, temperature, then the draw.
+    penalties, dry, top_n_sigma, top_k, typical_p, top_p, min_p, xtc, temperature, infill, then the draw.
     Mirostat replaces the truncating ones. Engine thread only; `free` gives the native memory back.
     """
 
@@ -49,7 +49,7 @@ class SamplerChain:
         if params.mirostat:
             self._add_mirostat(params, tokenizer.num_tokens)
         else:
-            self._add_truncation(params)
+            self._add_truncation(params, tokenizer)
 
     def sample(self, candidates: NDArray[np.void]) -> int:
         """Draw a token from `candidates` (dtype CANDIDATE, at least one); reorders them."""
@@ -144,7 +144,7 @@ class SamplerChain:
         else:
             self._add(llama_cpp.llama_sampler_init_mirostat_v2(self._seed, tau, eta))
 
-    def _add_truncation(self, params: SamplingParams) -> None:
+    def _add_truncation(self, params: SamplingParams, tokenizer: Tokenizer) -> None:
         keep = params.min_keep
         if params.top_n_sigma > 0:
             self._add(llama_cpp.llama_sampler_init_top_n_sigma(params.top_n_sigma))
@@ -167,4 +167,6 @@ class SamplerChain:
                 params.temperature, params.dynatemp_range, params.dynatemp_exponent
             )
         )
+        if params.infill:
+            self._add(llama_cpp.llama_sampler_init_infill(tokenizer.handle))
         self._add(llama_cpp.llama_sampler_init_dist(self._seed))

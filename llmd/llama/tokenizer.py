@@ -139,6 +139,16 @@ class Tokenizer:
         )
         return ids if min(ids) >= 0 else None
 
+    @property
+    def fim_repository_id(self) -> int:
+        """The token before the name of a repository, -1 where the model has none."""
+        return int(llama_cpp.llama_vocab_fim_rep(self._vocab))
+
+    @property
+    def fim_file_id(self) -> int:
+        """The token between the files of a repository, -1 where the model has none."""
+        return int(llama_cpp.llama_vocab_fim_sep(self._vocab))
+
     def _texts_with(self, attributes: int) -> frozenset[str]:
         get_attributes = llama_cpp.llama_vocab_get_attr
         ids = [i for i in range(self.num_tokens) if get_attributes(self._vocab, i) & attributes]

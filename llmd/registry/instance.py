@@ -8,11 +8,11 @@ import time
 from enum import Enum
 from pathlib import Path
 
-from llmd.chat.default_template import DEFAULT_TEMPLATE
-from llmd.chat.format import ChatFormat, find_format
-from llmd.chat.layout import LayoutFinder
-from llmd.chat.normalizer import MessageNormalizer
-from llmd.chat.template import ChatTemplate
+from llmd.chat.format.chat_format import ChatFormat, find_format
+from llmd.chat.prompt.default_template import DEFAULT_TEMPLATE
+from llmd.chat.prompt.layout import LayoutFinder
+from llmd.chat.prompt.normalizer import MessageNormalizer
+from llmd.chat.prompt.template import ChatTemplate
 from llmd.config.settings import ModelSettings
 from llmd.engine.client import EngineClient
 from llmd.engine.engine import Engine

@@ -7,9 +7,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import assert_never
 
-from llmd.chat.format import ChatFormat
-from llmd.chat.piece import CallArguments, CallStarted, Piece, Text, Thought
-from llmd.chat.reader import AnswerReader
+from llmd.chat.answer.piece import CallArguments, CallStarted, Piece, Text, Thought
+from llmd.chat.answer.reader import AnswerReader
+from llmd.chat.format.chat_format import ChatFormat
 from llmd.core.event import ReasoningDelta, TextDelta, ToolCallDelta, ToolCallStarted
 from llmd.core.output import FinishReason, Output, Timings
 from llmd.core.request import ChatPrompt, GenerateRequest, Prompt

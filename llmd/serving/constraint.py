@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import Any, assert_never
 
-from llmd.chat.format import ChatFormat
+from llmd.chat.answer.syntax import AnswerSyntax
+from llmd.chat.format.chat_format import ChatFormat
 from llmd.chat.grammar import FinalText, answer_grammar, json_text
 from llmd.chat.json_schema import loosen_schema, normalize_schema
 from llmd.chat.notation import unheld_part
-from llmd.chat.syntax import AnswerSyntax
 from llmd.core.grammar import GrammarSource
 from llmd.core.message import Tool
 from llmd.core.request import (

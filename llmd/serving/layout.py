@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from typing import Protocol
 
-from llmd.chat.layout import LayoutFinder, RenderedConversation, num_common
+from llmd.chat.prompt.layout import LayoutFinder, RenderedConversation, num_common
 from llmd.engine.request import PromptLayout
 
 

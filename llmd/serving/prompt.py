@@ -7,12 +7,20 @@ import logging
 from dataclasses import dataclass, replace
 from typing import assert_never
 
-from llmd.chat.layout import RenderedConversation
+from llmd.chat.prompt.layout import RenderedConversation
 from llmd.core.message import Tool
-from llmd.core.request import ChatPrompt, InfillPrompt, Prompt, TextPrompt, TokenPrompt
+from llmd.core.request import (
+    ChatPrompt,
+    InfillPrompt,
+    MixedPrompt,
+    Prompt,
+    TextPrompt,
+    TokenPrompt,
+)
 from llmd.engine.request import PromptLayout
 from llmd.errors import ContextLengthExceeded, InvalidRequest, Unsupported
 from llmd.registry.instance import ModelInstance
+from llmd.serving.infill import encode_infill
 from llmd.serving.layout import locate
 
 LONG_TEXT = 20_000
@@ -89,6 +97,8 @@ def _encode(instance: ModelInstance, prompt: Prompt, wishes: _LayoutWishes) -> E
             return EncodedPrompt(_encode_text(instance, text))
         case TokenPrompt(token_ids=token_ids):
             return EncodedPrompt(_check_ids(instance, token_ids))
+        case MixedPrompt(parts=parts):
+            return EncodedPrompt(_encode_mixed(instance, parts))
         case InfillPrompt():
             return EncodedPrompt(_encode_infill(instance, prompt))
         case _:
@@ -141,7 +151,7 @@ def _encode_chat(
 
 def _encode_text(instance: ModelInstance, text: str) -> tuple[int, ...]:
     tokenizer = instance.model.tokenizer
-    token_ids = tokenizer.encode(text, add_special=True, parse_special=True)
+    token_ids = _encode_beginning(instance, text)
     if not token_ids:
         start_id = tokenizer.bos_id if tokenizer.bos_id >= 0 else tokenizer.eos_id
         if start_id < 0:
@@ -150,22 +160,37 @@ def _encode_text(instance: ModelInstance, text: str) -> tuple[int, ...]:
     return tuple(token_ids)
 
 
+def _encode_beginning(instance: ModelInstance, text: str) -> list[int]:
+    """Text that a prompt begins with. BOS is added once, unless the client wrote it."""
+    tokenizer = instance.model.tokenizer
+    token_ids = tokenizer.encode(text, add_special=True, parse_special=True)
+    if tokenizer.adds_bos and token_ids[:2] == [tokenizer.bos_id] * 2:
+        del token_ids[0]
+    return token_ids
+
+
+def _encode_mixed(instance: ModelInstance, parts: tuple[str | int, ...]) -> tuple[int, ...]:
+    tokenizer = instance.model.tokenizer
+    token_ids: list[int] = []
+    for position, part in enumerate(parts):
+        if isinstance(part, int):
+            token_ids.append(part)
+        elif position == 0:
+            token_ids += _encode_beginning(instance, part)
+        else:
+            token_ids += tokenizer.encode_inside(part, parse_special=True)
+    return _check_ids(instance, tuple(token_ids))
+
+
 def _encode_infill(instance: ModelInstance, prompt: InfillPrompt) -> tuple[int, ...]:
-    """Prefix, suffix, middle: the order of llama-server's infill. The client's text is code that
-    may well spell a control token, so none is parsed in it.
-    """
     tokenizer = instance.model.tokenizer
     if tokenizer.fim_ids is None:
         raise Unsupported(
             f"the model {instance.name} has no fill-in-the-middle tokens, so it cannot write "
-            f"before a suffix. Leave 'suffix' out, or serve a code model that has them.",
-            param="suffix",
+            f"before a suffix. Leave {prompt.param!r} out, or serve a code model that has them.",
+            param=prompt.param,
         )
-    before, after, middle = tokenizer.fim_ids
-    begin = (tokenizer.bos_id,) if tokenizer.adds_bos else ()
-    prefix = tokenizer.encode_inside(prompt.prefix, parse_special=False)
-    suffix = tokenizer.encode_inside(prompt.suffix, parse_special=False)
-    return (*begin, before, *prefix, after, *suffix, middle)
+    return encode_infill(tokenizer, prompt, context_size=instance.model.context_size)
 
 
 def _check_ids(instance: ModelInstance, token_ids: tuple[int, ...]) -> tuple[int, ...]:
@@ -189,8 +214,10 @@ def _num_characters(prompt: Prompt) -> int:
             return sum(len(text or "") for text in texts) + TOOL_CHARACTERS * len(tools)
         case TextPrompt(text=text):
             return len(text)
-        case InfillPrompt(prefix=prefix, suffix=suffix):
-            return len(prefix) + len(suffix)
+        case InfillPrompt(prefix=prefix, suffix=suffix, files=files):
+            return len(prefix) + len(suffix) + sum(len(file.text) for file in files or ())
+        case MixedPrompt(parts=parts):
+            return sum(len(part) for part in parts if isinstance(part, str))
         case TokenPrompt():
             return 0
         case _:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from llmd.chat.format import ChatFormat
-from llmd.chat.syntax import MessageSyntax
+from llmd.chat.answer.syntax import MessageSyntax
+from llmd.chat.format.chat_format import ChatFormat
 from llmd.core.request import ChatPrompt, Prompt
 from llmd.engine.thought import ThoughtLimits
 

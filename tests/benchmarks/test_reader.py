@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from reader import WRITE, formats, measure, texts
 
-from llmd.chat.answer import join_pieces
+from llmd.chat.answer.answer import join_pieces
 
 
 def test_every_text_is_what_it_is_called() -> None:

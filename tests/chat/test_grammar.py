@@ -6,11 +6,11 @@ import pytest
 from call_reading import PING, TOOLS, WEATHER
 from lark_matching import matches
 
+from llmd.chat.answer.syntax import AnswerSyntax, MessageSyntax, ThoughtSyntax
 from llmd.chat.calls.json_objects import JsonObjects
 from llmd.chat.calls.section import Section
 from llmd.chat.families.harmony import Harmony
 from llmd.chat.grammar import FinalText, answer_grammar, json_text
-from llmd.chat.syntax import AnswerSyntax, MessageSyntax, ThoughtSyntax
 from llmd.core.message import Tool
 from llmd.core.request import ToolChoice, ToolChoiceMode
 from llmd.errors import Unsupported

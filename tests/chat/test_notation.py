@@ -4,13 +4,13 @@ from typing import Any
 
 import pytest
 
+from llmd.chat.answer.syntax import MessageSyntax
 from llmd.chat.calls.json_objects import JsonObjects
 from llmd.chat.calls.pythonic import PythonicCalls
 from llmd.chat.calls.section import Section
 from llmd.chat.calls.tagged import Tagged
 from llmd.chat.json_schema import normalize_schema
 from llmd.chat.notation import unheld_part
-from llmd.chat.syntax import MessageSyntax
 
 SECTION = Section(call_open="<call>", call_close="</call>")
 JSON = MessageSyntax(header="", calls=JsonObjects(SECTION))

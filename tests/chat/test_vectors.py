@@ -8,8 +8,8 @@ import pytest
 from zoo.template import CHATML_TOOLS
 
 from llmd.chat import vectors
-from llmd.chat.format import ChatFormat
-from llmd.chat.piece import Piece, Text
+from llmd.chat.answer.piece import Piece, Text
+from llmd.chat.format.chat_format import ChatFormat
 from llmd.chat.vectors import Outcome, read_vectors, replay
 from llmd.errors import InvalidRequest
 

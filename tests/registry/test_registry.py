@@ -9,7 +9,7 @@ import pytest
 from fake_server import FakeInstance, HeldRunner
 from zoo.llama import write_llama
 
-from llmd.chat.default_template import DEFAULT_TEMPLATE
+from llmd.chat.prompt.default_template import DEFAULT_TEMPLATE
 from llmd.config.settings import ModelSettings
 from llmd.core.message import Message
 from llmd.errors import (

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 from lark_matching import matches
 
+from llmd.chat.answer.syntax import MessageSyntax, ThoughtSyntax
 from llmd.chat.calls.json_objects import JsonObjects
 from llmd.chat.calls.section import Section
 from llmd.chat.calls.tagged import Tagged
-from llmd.chat.format import ChatFormat
-from llmd.chat.syntax import MessageSyntax, ThoughtSyntax
+from llmd.chat.format.chat_format import ChatFormat
 from llmd.core.message import Message, Tool
 from llmd.core.request import (
     AnswerFormat,

@@ -12,9 +12,9 @@ from templates import TEMPLATES
 from zoo.llama import write_llama
 from zoo.vocabulary import bpe_vocabulary, spm_vocabulary
 
-from llmd.chat.layout import LayoutFinder, RenderedConversation
-from llmd.chat.normalizer import MessageNormalizer
-from llmd.chat.template import ChatTemplate
+from llmd.chat.prompt.layout import LayoutFinder, RenderedConversation
+from llmd.chat.prompt.normalizer import MessageNormalizer
+from llmd.chat.prompt.template import ChatTemplate
 from llmd.config.model_reference import resolve
 from llmd.core.message import Message, Tool
 from llmd.engine.request import PromptLayout

@@ -10,7 +10,7 @@ import pytest
 from fake_server import FakeInstance, HeldRunner
 from templates import CHATML
 
-from llmd.chat.template import ChatTemplate
+from llmd.chat.prompt.template import ChatTemplate
 from llmd.core.message import Message, Tool
 from llmd.core.request import ChatPrompt, InfillPrompt, Prompt, TextPrompt, TokenPrompt
 from llmd.engine.engine import Engine

@@ -16,14 +16,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from llmd.chat.answer.json_writer import JsonWriter
+from llmd.chat.answer.literals import json_value
+from llmd.chat.answer.scan import EndOfText, Steps
+from llmd.chat.answer.schema_parts import by_type, property_schema, schema_types
 from llmd.chat.calls.base import GrammarRules, ToolSchemas
 from llmd.chat.calls.literal_grammar import object_options
 from llmd.chat.calls.raw_values import raw_value
 from llmd.chat.calls.scripted import ScriptedReader
-from llmd.chat.json_writer import JsonWriter
-from llmd.chat.literals import json_value
-from llmd.chat.scan import EndOfText, Steps
-from llmd.chat.schema_parts import by_type, property_schema, schema_types
 from llmd.core.message import Tool
 
 _QUOTE = '"'

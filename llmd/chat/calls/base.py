@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
 
-from llmd.chat.piece import Piece
-from llmd.chat.schema_parts import property_schema, rooted
+from llmd.chat.answer.piece import Piece
+from llmd.chat.answer.schema_parts import property_schema, rooted
 from llmd.core.message import Tool
 
 # Blanks are bounded: models that may write them for ever do. One value for all schemas lets

@@ -11,14 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from llmd.chat.answer.json_stream import JsonStream
+from llmd.chat.answer.json_writer import JsonWriter
+from llmd.chat.answer.literals import json_value
+from llmd.chat.answer.scan import EndOfText, Steps
 from llmd.chat.calls.base import GrammarRules, ToolSchemas
 from llmd.chat.calls.literal_grammar import LiteralGrammar, is_open_object
 from llmd.chat.calls.raw_values import string_body
 from llmd.chat.calls.scripted import ScriptedReader
-from llmd.chat.json_stream import JsonStream
-from llmd.chat.json_writer import JsonWriter
-from llmd.chat.literals import json_value
-from llmd.chat.scan import EndOfText, Steps
 from llmd.core.message import Tool
 
 _COMMA = '","'

@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 
+from llmd.chat.answer.json_stream import JsonStream
+from llmd.chat.answer.literals import unquoted_arguments
+from llmd.chat.answer.scan import EndOfText, Steps
 from llmd.chat.calls.base import GrammarRules, ToolSchemas
 from llmd.chat.calls.section import Section, SectionReader
-from llmd.chat.json_stream import JsonStream
-from llmd.chat.literals import unquoted_arguments
-from llmd.chat.scan import EndOfText, Steps
 from llmd.core.message import Tool
 
 Path = tuple[str, ...]

@@ -12,9 +12,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from llmd.chat.answer.scan import Steps
 from llmd.chat.calls.base import GrammarRules, ToolSchemas
 from llmd.chat.calls.scripted import ScriptedReader
-from llmd.chat.scan import Steps
 from llmd.core.message import Tool
 
 _SECTION = ("<|tool_calls_section_begin|>", "<|tool_calls_section_end|>")

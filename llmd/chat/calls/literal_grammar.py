@@ -5,8 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any
 
+from llmd.chat.answer.schema_parts import item_schema, property_schema, resolved, schema_types
 from llmd.chat.calls.base import GrammarRules
-from llmd.chat.schema_parts import item_schema, property_schema, resolved, schema_types
 
 _TYPES = ("string", "number", "boolean", "null", "array", "object")
 

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+from llmd.chat.answer.scan import EndOfText, Steps
 from llmd.chat.calls.base import GrammarRules, ToolSchemas
 from llmd.chat.calls.json_objects import Slot
 from llmd.chat.calls.section import Section, SectionReader, chunks
-from llmd.chat.scan import EndOfText, Steps
 from llmd.core.message import Tool
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 
+from llmd.chat.answer.json_writer import JsonWriter
+from llmd.chat.answer.literals import json_value
+from llmd.chat.answer.scan import Emit, EndOfText, Steps
 from llmd.chat.calls.base import ToolSchemas
 from llmd.chat.calls.scripted import ScriptedReader
-from llmd.chat.json_writer import JsonWriter
-from llmd.chat.literals import json_value
-from llmd.chat.scan import Emit, EndOfText, Steps
 
 _NAME = re.compile(r"[\w.\-/]*")
 _WORD = re.compile(r"""[^\s,()\[\]{}=:'"]*""")

@@ -6,8 +6,8 @@ import json
 import re
 from typing import Any
 
+from llmd.chat.answer.schema_parts import resolved, schema_options, schema_types
 from llmd.chat.calls.base import ANY_TEXT, GrammarRules
-from llmd.chat.schema_parts import resolved, schema_options, schema_types
 
 
 def raw_value(rules: GrammarRules, schema: dict[str, Any], closer: str) -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
+from llmd.chat.answer.json_stream import JsonStream
+from llmd.chat.answer.json_writer import JsonWriter
+from llmd.chat.answer.literals import unquoted_arguments
+from llmd.chat.answer.piece import CallArguments, CallStarted, Piece, Text
+from llmd.chat.answer.scan import EndOfText, Scan, Steps
 from llmd.chat.calls.base import CallReader
-from llmd.chat.json_stream import JsonStream
-from llmd.chat.json_writer import JsonWriter
-from llmd.chat.literals import unquoted_arguments
-from llmd.chat.piece import CallArguments, CallStarted, Piece, Text
-from llmd.chat.scan import EndOfText, Scan, Steps
 
 
 class ScriptedReader(ABC):

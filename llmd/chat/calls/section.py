@@ -7,9 +7,9 @@ from abc import abstractmethod
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
+from llmd.chat.answer.scan import Steps
 from llmd.chat.calls.base import GrammarRules
 from llmd.chat.calls.scripted import ScriptedReader
-from llmd.chat.scan import Steps
 
 _CHUNK = re.compile(r"<[^<>\n]*(?:>|\Z)|\[/?[A-Z][A-Z_]*\]|<|[^\s<]+")
 _MARKER = re.compile(r"""[<\[](?![/{\[]).*\w.*""")

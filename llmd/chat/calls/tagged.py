@@ -17,14 +17,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from llmd.chat.answer.json_writer import JsonWriter
+from llmd.chat.answer.literals import json_value
+from llmd.chat.answer.scan import Emit, EndOfText, Steps
+from llmd.chat.answer.schema_parts import property_schema, schema_types
 from llmd.chat.calls.base import GrammarRules, ToolSchemas
 from llmd.chat.calls.literal_grammar import is_open_object, object_options
 from llmd.chat.calls.raw_values import raw_value
 from llmd.chat.calls.section import Section, SectionReader, chunks
-from llmd.chat.json_writer import JsonWriter
-from llmd.chat.literals import json_value
-from llmd.chat.scan import Emit, EndOfText, Steps
-from llmd.chat.schema_parts import property_schema, schema_types
 from llmd.core.message import Tool
 
 CDATA = ("<![CDATA[", "]]>")

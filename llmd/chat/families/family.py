@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from llmd.chat.answer.syntax import AnswerSyntax, ThoughtSyntax
 from llmd.chat.calls.base import CallSyntax, GrammarRules
-from llmd.chat.syntax import AnswerSyntax, ThoughtSyntax
 from llmd.core.message import Tool
 
 

@@ -12,10 +12,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from llmd.chat.answer.scan import Steps
 from llmd.chat.calls.base import GrammarRules, ToolSchemas
 from llmd.chat.calls.scripted import ScriptedReader
 from llmd.chat.families.whole import WholeReader
-from llmd.chat.scan import Steps
 from llmd.core.message import Tool
 
 _HEADER = "<|start_header_id|>assistant<|end_header_id|>\n\n"

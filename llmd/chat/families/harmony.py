@@ -14,9 +14,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from llmd.chat.answer.syntax import ThoughtSyntax
 from llmd.chat.calls.base import GrammarRules, ToolSchemas
 from llmd.chat.families.messages import Framing, Header, Kind, MessagesReader, last_match
-from llmd.chat.syntax import ThoughtSyntax
 from llmd.core.message import Tool
 
 _FRAMING = Framing(

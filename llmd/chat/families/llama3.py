@@ -11,12 +11,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from llmd.chat.answer.json_stream import JsonStream
+from llmd.chat.answer.scan import Steps
 from llmd.chat.calls.base import GrammarRules, ToolSchemas
 from llmd.chat.calls.pythonic_reader import PythonicReader
 from llmd.chat.calls.scripted import ScriptedReader
 from llmd.chat.families.whole import WholeReader
-from llmd.chat.json_stream import JsonStream
-from llmd.chat.scan import Steps
 from llmd.core.message import Tool
 
 _PYTHON_TAG = "<|python_tag|>"

@@ -10,10 +10,10 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from enum import Enum, auto
 
+from llmd.chat.answer.piece import Piece, Text, Thought
+from llmd.chat.answer.scan import Steps, ignore
 from llmd.chat.calls.base import CallReader, ToolSchemas
 from llmd.chat.calls.scripted import ScriptedReader
-from llmd.chat.piece import Piece, Text, Thought
-from llmd.chat.scan import Steps, ignore
 
 
 class Kind(Enum):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from llmd.chat.answer.syntax import ThoughtSyntax
 from llmd.chat.calls.attribute_tags import KIMI_K3, dsml
 from llmd.chat.calls.deepseek import DeepSeekCalls
 from llmd.chat.calls.gemma4 import Gemma4Calls
@@ -24,7 +25,6 @@ from llmd.chat.families.json_arrays import (
 )
 from llmd.chat.families.llama3 import LLAMA_4, Llama3
 from llmd.chat.families.muse import Muse
-from llmd.chat.syntax import ThoughtSyntax
 
 _THINK = ThoughtSyntax("<think>", "</think>")
 

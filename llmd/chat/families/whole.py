@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from llmd.chat.answer.piece import Piece
 from llmd.chat.calls.scripted import ScriptedReader
-from llmd.chat.piece import Piece
 
 
 class WholeReader:

@@ -4,7 +4,7 @@ import pytest
 from call_reading import TOOLS, arguments_of, read_answer
 from lark_matching import answer_matcher
 
-from llmd.chat.answer import Answer
+from llmd.chat.answer.answer import Answer
 from llmd.chat.calls.base import ToolSchemas
 from llmd.chat.families.harmony import Harmony
 
