@@ -347,3 +347,9 @@ def test_of_a_schema_that_is_none_loosening_leaves_nothing(schema: Any) -> None:
 def test_what_is_strict_loosens_to_itself() -> None:
     schema = {"type": "object", "properties": A_AND_B, "required": ["b"]}
     assert loosen_schema(schema) == (normalize_schema(schema, PARAM), ())
+
+
+@pytest.mark.parametrize("multiple", [10_007, 999_983, 2**20])
+def test_a_multiple_that_takes_too_long_is_refused(multiple: int) -> None:
+    with pytest.raises(Unsupported, match="#/multipleOf"):
+        normalize_schema({"type": "integer", "multipleOf": multiple}, "it")

@@ -35,7 +35,10 @@ Schema = dict[str, Any]
 LARGEST_EXACT = 2**53
 """Up to here every whole number has a double of its own, which bounds and values go through."""
 
-MAX_MULTIPLE = 10**6
+MAX_MULTIPLE = 10_000
+"""llguidance keeps the remainder of the digits: 40 ms for a number of this size, and minutes for one
+of a hundred times as much, which no limit of its own ends."""
+
 MAX_ITEMS = 10_000
 MAX_LENGTH = 1_000_000
 
@@ -172,10 +175,9 @@ class SchemaWriter:
                 schema[keyword] = _plain(bound)
         multiple = number.multiple_of
         if multiple is not None and not (number.is_integer and multiple == 1):
-            # llguidance keeps the remainder of the digits: as many states as there are remainders.
             if multiple.numerator > MAX_MULTIPLE or 10**9 % multiple.denominator:
                 where = below(number.origin, "multipleOf")
-                self._faults.unsupported(where, "has too many digits")
+                self._faults.unsupported(where, f"is above {MAX_MULTIPLE}, or has many digits")
             else:
                 schema["multipleOf"] = _plain(multiple)
         return schema
