@@ -132,9 +132,10 @@ class Bench:
             parallel=max(options.sequences),
             threads=options.threads,
         )
-        loaded = load_engine(path, settings, lambda _: True)
-        self.engine: Engine = loaded[0]
-        self.model: LoadedModel = loaded[1]
+        engine, model = load_engine(path, settings, lambda _: True)
+        assert isinstance(engine, Engine), "a model that writes"
+        self.engine: Engine = engine
+        self.model: LoadedModel = model
         self._clock = DecodeClock()
         self._sampling = SamplingParams(temperature=options.temperature)
         self._num_tokens = options.tokens

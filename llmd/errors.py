@@ -3,9 +3,12 @@
     LlmdError                     500  server_error
     |- InvalidRequest             400  invalid_request_error
     |  |- ContextLengthExceeded   400  code context_length_exceeded; carries both numbers
+    |  |- Superseded              400  code superseded
     |  |- TemplateFailed          400  code chat_template_error
     |  `- Unsupported             400  code unsupported
     |- ModelNotFound              404  code model_not_found
+    |- ResponseNotFound           404  code response_not_found
+    |  `- PreviousResponseNotFound 404  code previous_response_not_found
     |- RouteNotFound              404  code route_not_found
     |- MethodNotAllowed           405  code method_not_allowed
     |- BodyTooLarge               413  code body_too_large
@@ -81,6 +84,14 @@ class ContextLengthExceeded(InvalidRequest):
         return {"n_prompt_tokens": self.num_prompt_tokens, "n_ctx": self.context_size}
 
 
+class Superseded(InvalidRequest):
+    """A newer request of the same session took this one's place. A 400, as SDKs repeat a 409: the
+    repeated request would end the newer one.
+    """
+
+    code = "superseded"
+
+
 class TemplateFailed(InvalidRequest):
     """The model's chat template refused the messages, or failed on them."""
 
@@ -97,6 +108,20 @@ class ModelNotFound(LlmdError):
     status = 404
     type = "invalid_request_error"
     code = "model_not_found"
+
+
+class ResponseNotFound(LlmdError):
+    """No stored response of this key has that id: it never had, or it is deleted or forgotten."""
+
+    status = 404
+    type = "invalid_request_error"
+    code = "response_not_found"
+
+
+class PreviousResponseNotFound(ResponseNotFound):
+    """The response that a request continues, or one before it, is not there."""
+
+    code = "previous_response_not_found"
 
 
 class RouteNotFound(LlmdError):

@@ -157,6 +157,20 @@ NAMED_JSON = {
     "id before the name": dialect(
         each_call("<|begin|>IDENT<|name|>NAME<|args|>ARGUMENTS<|end|>", opened="<|calls|>")
     ),
+    "id behind the arguments": dialect(
+        each_call(
+            "<tool_call>\n<name>NAME</name>\n<parameters>ARGUMENTS</parameters>\n"
+            "<id>IDENT</id>\n</tool_call>"
+        )
+    ),
+    "behind words": dialect(each_call("Action: NAME\nAction Input: ARGUMENTS\n")),
+    "messages to a recipient": dialect("").replace(
+        "{%- if m.role == 'assistant' -%}",
+        "{%- if m.role == 'assistant' and m.tool_calls -%}{{- m.content or '' -}}"
+        "{%- for call in m.tool_calls -%}"
+        + written("<|im_start|>assistant to=NAME\nARGUMENTS<|im_end|>\n")
+        + "{%- endfor -%}{%- elif m.role == 'assistant' -%}",
+    ),
     "fenced arguments": dialect(
         each_call(
             "<|call_begin|>function<|sep|>NAME\n```json\nARGUMENTS\n```<|call_end|>",
@@ -246,6 +260,16 @@ TAGGED = {
             between="\n",
         )
     ),
+    "value in an attribute": dialect(
+        each_call('<call tool="NAME">', argument='<arg name="KEY" value="VALUE"/>', end="</call>")
+    ),
+    "kind behind a bare key": dialect(
+        each_call(
+            "<invoke NAME>\n",
+            argument='<param KEY type="KIND">VALUE</param>\n',
+            end="</invoke>\n",
+        )
+    ),
     "json values": dialect(each_call("<call:NAME>", argument="<arg:KEY>JSON</arg>", end="</call>")),
 }
 """Literals around each argument."""
@@ -259,7 +283,15 @@ PYTHONIC = {
             end=")",
             **{"opened": "<|py_start|>[", "closed": "]<|py_end|>", "between": ", "},
         )
-    )
+    ),
+    "python between markers": dialect(
+        each_call("<|py|>NAME(", argument="KEY=PYTHON", comma=", ", end=")<|/py|>")
+    ),
+    "python in a fence": dialect(
+        each_call(
+            "```tool_code\nNAME(", argument="KEY=PYTHON", comma=", ", end=")\n```", between="\n"
+        )
+    ),
 }
 
 FRAMES = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +53,8 @@ class FakeTokenizer(FakeVocabulary):
     bos_text = ""
     eos_text = "<end>"
     fim_ids: tuple[int, int, int] | None = None
+    fim_repository_id = -1
+    fim_file_id = -1
     control_texts = frozenset({"<end>"})
     marker_texts: frozenset[str] = frozenset()
 
@@ -61,6 +63,9 @@ class FakeTokenizer(FakeVocabulary):
 
     def encode_inside(self, text: str, *, parse_special: bool) -> list[int]:
         return list(text.encode())
+
+    def decode(self, token_ids: Iterable[int]) -> str:
+        return b"".join(map(self.token_bytes, token_ids)).decode("utf-8", "replace")
 
     def token_text(self, token_id: int) -> str:
         return self.eos_text if token_id == END else chr(token_id)

@@ -17,6 +17,7 @@ from llmd.config.settings import ServerSettings
 from llmd.errors import LlmdError
 from llmd.registry.instance import ModelInstance
 from llmd.registry.registry import ModelRegistry
+from llmd.responses.store import ResponseStore
 
 PATIENCE = 30.0
 """Seconds after which something that must happen counts as never happening."""
@@ -47,10 +48,11 @@ def serving(
     *,
     wait: bool = True,
     send_buffer: int | None = None,
+    store: ResponseStore | None = None,
 ) -> Iterator[LiveServer]:
     """Serve one model until the block ends. `make_instance` is called on the server's loop.
     Without `wait` the block begins while the model loads. `send_buffer` is the kernel's share of a
-    connection, in bytes.
+    connection, in bytes. `store` keeps responses, left out in memory; it is closed at the end.
     """
     settings = settings or ServerSettings()
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
@@ -71,7 +73,7 @@ def serving(
             running.set()
             return
         registry = ModelRegistry([instance], strict_names=settings.strict_model_names)
-        app = create_app(registry, settings)
+        app = create_app(registry, settings, store)
         config = uvicorn.Config(
             app, log_config=None, lifespan="off", timeout_graceful_shutdown=1, http="httptools"
         )
@@ -88,6 +90,7 @@ def serving(
 
         loading = asyncio.ensure_future(load())
         await server.serve(sockets=[listener])
+        await app.state.llmd.close()
         await registry.close()
         await asyncio.gather(loading, return_exceptions=True)
 

@@ -17,7 +17,8 @@ import pytest
 FOUNDATION = "errors core config"
 
 # What each room may import of llmd, besides itself:
-# cli > daemon > api > serving > registry > engine > llama > core, with the leaves chat and store.
+# cli > daemon > api > serving > registry > engine > llama > core, with the leaves chat, store and
+# responses.
 ROOMS = {
     "errors": "",
     "core": "",
@@ -25,11 +26,12 @@ ROOMS = {
     "llama": FOUNDATION,
     "chat": FOUNDATION,
     "store": FOUNDATION,
+    "responses": FOUNDATION,
     "engine": f"{FOUNDATION} llama",
     "registry": f"{FOUNDATION} llama engine chat",
     "serving": f"{FOUNDATION} engine registry chat",
-    "api": f"{FOUNDATION} registry serving",
-    "daemon": f"{FOUNDATION} llama engine registry serving api",
+    "api": f"{FOUNDATION} registry serving responses",
+    "daemon": f"{FOUNDATION} llama engine registry serving responses api",
     "cli": f"{FOUNDATION} daemon store chat",
     "__main__": "cli",
 }
@@ -43,13 +45,14 @@ DOORS = {
     "jinja2": "chat",
     "llama_cpp": "llama",
     "llguidance": "engine.grammar",
-    "numpy": "llama engine",
+    "numpy": "llama engine api.openai.encode_embeddings",
     "orjson": "api",
     "pydantic": "config api cli.serve",
+    "sqlite3": "responses",
     "starlette": "api",
     "uvicorn": "daemon",
-    "asyncio": "engine.client registry serving api daemon",
-    "concurrent": "engine.disk_tier",
+    "asyncio": "engine.client registry serving responses.store api daemon",
+    "concurrent": "engine.disk_tier responses.store",
     "multiprocessing": "",
     "threading": "engine.thread engine.grammar",
 }

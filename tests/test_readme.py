@@ -88,8 +88,19 @@ def test_a_call_and_a_model_are_filled_in(outputs: dict[str, list[str]]) -> None
 
 
 def test_every_agent_library_answers_from_its_tool(outputs: dict[str, list[str]]) -> None:
-    assert len(outputs["python"]) == 7
-    assert all("31 degrees and windy" in output for output in outputs["python"][3:])
+    assert len(outputs["python"]) == 8
+    assert all("31 degrees and windy" in output for output in outputs["python"][3:7])
+
+
+def test_a_response_is_continued_and_kept(outputs: dict[str, list[str]]) -> None:
+    *text, status = outputs["python"][7].splitlines()
+    assert any(text) and status == "completed"
+
+
+def test_prompts_are_scored(outputs: dict[str, list[str]]) -> None:
+    choices = json.loads(outputs["sh"][7])["choices"]
+    assert len(choices) == 2
+    assert all(len(choice["logprobs"]["token_logprobs"]) > 3 for choice in choices)
 
 
 def test_a_schema_is_kept(outputs: dict[str, list[str]]) -> None:
@@ -111,7 +122,7 @@ def test_a_template_writes_and_reads(outputs: dict[str, list[str]]) -> None:
 
 
 def test_a_second_question_is_not_read_again(outputs: dict[str, list[str]]) -> None:
-    answer = json.loads(outputs["sh"][7])
+    answer = json.loads(outputs["sh"][8])
     num_cached = answer["usage"]["prompt_tokens_details"]["cached_tokens"]
     assert num_cached == answer["timings"]["cache_n"] == answer["usage"]["prompt_tokens"] - 1
     assert answer["cache_report"]["reason"] is None
@@ -135,7 +146,8 @@ def options(command: click.Command) -> set[str]:
 
 def test_every_flag_that_the_readme_names_exists() -> None:
     known = {flag(key) for key in known_keys()} | {"--debug", "--help"} | options(main)
-    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README))
+    own = re.sub(r"^lm_eval .*?^```", "", README, flags=re.MULTILINE | re.DOTALL)
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", own))
     assert named <= known, named - known
 
 

@@ -57,16 +57,21 @@ def parse(body: bytes, schema: type[Model]) -> Model:
         raise InvalidRequest(f"the body is not valid JSON: {error}. Send a JSON object.") from error
     if not isinstance(value, dict):
         raise InvalidRequest("the body is not a JSON object. Send an object with named fields.")
+    return validate(value, schema)
+
+
+def validate(value: object, schema: type[Model], *, at: tuple[str | int, ...] = ()) -> Model:
+    """A parsed value as a `schema`; `at` is its path in the body, for errors."""
     try:
         return schema.model_validate(value)
     except ValidationError as error:
-        raise _explain(error) from error
+        raise _explain(error, at) from error
 
 
-def _explain(error: ValidationError) -> InvalidRequest:
+def _explain(error: ValidationError, at: tuple[str | int, ...]) -> InvalidRequest:
     first = error.errors(include_url=False)[0]
     # Of a union, pydantic names the member that it tried; those parts are no path of the client's.
-    path = [str(part) for part in first["loc"] if not _is_member_name(part)]
+    path = [str(part) for part in (*at, *first["loc"]) if not _is_member_name(part)]
     param = ".".join(path) or None
     message = str(first["msg"]).removeprefix("Value error, ").rstrip(".")
     if first["type"] == "missing":

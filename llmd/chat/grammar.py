@@ -75,11 +75,9 @@ def answer_grammar(
     if isinstance(syntax, MessageSyntax):
         frame = _Frame(syntax, rules, tools, many=many)
         if needs_call:
-            body = frame.held_to(frame.calls(), in_thought=in_thought, is_padded=True)
+            body = frame.held_to(None, in_thought=in_thought, is_padded=True)
         elif final is not None:
-            options = [frame.final(final.expression), *([frame.calls()] if tools else [])]
-            answer = rules.choice(options)
-            body = frame.held_to(answer, in_thought=in_thought, is_padded=final.is_padded)
+            body = frame.held_to(final.expression, in_thought=in_thought, is_padded=final.is_padded)
         else:
             body = frame.free(in_thought=in_thought)
     else:
@@ -136,11 +134,14 @@ class _Frame:
         ended = self._behind_text(self._interrupting)
         return " | ".join([f"{rules.choice(begun)} {steps}", *ended, rest])
 
-    def held_to(self, answer: str, *, in_thought: bool, is_padded: bool) -> str:
-        """`answer`, with at most one thought before it."""
+    def held_to(self, content: str | None, *, in_thought: bool, is_padded: bool) -> str:
+        """Calls, or the expression `content` where there is one, with at most one thought before
+        them and nothing else around.
+        """
         rules = self._rules
         # One lexeme for each blank: a longer one would take those that the answer begins with.
         blanks = f"{rules.add('blank', _BLANK)}{{0,8}}"
+        answer = self._answer(content, is_open=False)
         padded = f"{blanks} {answer}"
         direct = padded if is_padded else answer
         if self._thought is None:
@@ -148,36 +149,44 @@ class _Frame:
         # Where the prompt has opened no thought, models close it all the same now and then.
         stray = f"({blanks} {rules.literal(self._thought.close)})?" if is_padded else ""
         direct = f"{stray} {direct}".lstrip()
-        after = f"{rules.choice(self._exits())} {padded}"
-        interrupted = self._behind_text(self._interrupting)
-        if interrupted:
-            more = self._more()
-            after = rules.choice([after, *(f"{call} {more}" for call in interrupted)])
+        exits = [f"{rules.until(self._thought.close)} {padded}"] if self._thought.close else []
+        if self._content_open:
+            opened = self._answer(content, is_open=True)
+            exits.append(f"{rules.until(self._content_open)} {blanks} {opened}")
+        more = self._more()
+        exits += [f"{call} {more}" for call in self._behind_text(self._interrupting)]
+        after = rules.choice(exits)
         if in_thought:
             return after
         if not self._thought.open:
             return direct
         return f"{direct} | {blanks} {rules.literal(self._thought.open)} {after}"
 
-    def calls(self) -> str:
+    def _answer(self, content: str | None, *, is_open: bool) -> str:
+        """`content` or calls; `is_open` tells that the marker in front of content has come."""
+        options = [] if content is None else [self._final(content, is_open=is_open)]
+        if self._bodies:
+            options.append(self._calls(is_open=is_open))
+        return self._rules.choice(options)
+
+    def _calls(self, *, is_open: bool) -> str:
         """Calls from the first opener on, with nothing around them but an empty text."""
         calls = f"{self._rules.choice(self._opened_calls())} {self._more()}".rstrip()
         if not self._content_open or not self._content_close:
             return calls
         blanks, literal = self._rules.blanks(), self._rules.literal
-        # The opener may have ended the thought already.
-        opener = f"({literal(self._content_open)} {blanks})?"
-        return f"({opener} {literal(self._content_close)} {blanks})? {calls}"
+        opener = "" if is_open else f"{literal(self._content_open)} {blanks} "
+        return f"({opener}{literal(self._content_close)} {blanks})? {calls}"
 
-    def final(self, content: str) -> str:
+    def _final(self, content: str, *, is_open: bool) -> str:
         """The expression `content`, perhaps between the template's markers of content."""
         blanks, literal = self._rules.blanks(), self._rules.literal
-        parts = [content]
-        if self._content_open:
-            parts.insert(0, f"({literal(self._content_open)} {blanks})?")
-        if self._content_close:
-            parts.append(f"({blanks} {literal(self._content_close)})?")
-        return self._rules.add("final", " ".join(parts))
+        close = f" ({blanks} {literal(self._content_close)})?" if self._content_close else ""
+        if is_open or not self._content_open:
+            return self._rules.add("final", f"{content}{close}")
+        # A closer alone would be text.
+        opened = f"{literal(self._content_open)} {blanks} {content}{close}"
+        return self._rules.add("final", f"{opened} | {content}")
 
     def _more(self) -> str:
         """Further calls, where there may be any, and the end of the turn. Behind a single call

@@ -1,11 +1,13 @@
 """What can be enforced where a model does not write the arguments of its calls as JSON.
 
 There texts stand without quotes, or with quotes of their own, and a grammar has to be made of the
-schema piece by piece. What that does not cover is named here, so that it can be refused.
+schema piece by piece; or all of the arguments stand in one JSON string, whose text is not held to
+anything. What is not covered is named here, so that it can be refused.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +15,7 @@ from llmd.chat.answer.schema_parts import type_of
 from llmd.chat.answer.syntax import AnswerSyntax, MessageSyntax
 from llmd.chat.calls.attribute_tags import AttributeTags
 from llmd.chat.calls.gemma4 import Gemma4Calls
+from llmd.chat.calls.json_objects import JsonObjects, Slot
 from llmd.chat.calls.minimax_m3 import MiniMaxM3Calls
 from llmd.chat.calls.pythonic import PythonicCalls
 from llmd.chat.calls.tagged import Tagged
@@ -26,6 +29,9 @@ _BARE = (Tagged, AttributeTags)
 _BARE_INSIDE = (MiniMaxM3Calls,)
 _QUOTED_INSIDE = (PythonicCalls, Gemma4Calls)
 
+_BARE_KEY = re.compile(r"""[^<>"\s](?:[^<>"\n]*[^<>"\s])?""")
+_PLAIN_KEY = re.compile(r"[\w.\-/]+")
+
 _TEXT_LIMITS = ("pattern", "minLength", "maxLength", "allOf")
 
 
@@ -33,6 +39,8 @@ def unheld_part(syntax: AnswerSyntax, parameters: Schema) -> str | None:
     """The pointer to a part of normalized `parameters` that calls in the notation of `syntax`
     cannot be held to; None where they are held to all of it.
     """
+    if _is_quoted_whole(syntax):
+        return "#"
     if not _is_apart(syntax):
         return None
     definitions = {key: parameters[key] for key in ("$defs",) if key in parameters}
@@ -41,14 +49,26 @@ def unheld_part(syntax: AnswerSyntax, parameters: Schema) -> str | None:
         if _goes_beyond_lists(option):
             return "#"
         for key, schema in option.get("properties", {}).items():
-            if _is_unheld(syntax, schema, definitions):
+            if not _is_writable(syntax, key) or _is_unheld(syntax, schema, definitions):
                 return below("#", "properties", key)
     return None
+
+
+def _is_quoted_whole(syntax: AnswerSyntax) -> bool:
+    calls = syntax.calls if isinstance(syntax, MessageSyntax) else None
+    return isinstance(calls, JsonObjects) and Slot.ARGUMENTS_TEXT in calls.layout
 
 
 def _is_apart(syntax: AnswerSyntax) -> bool:
     calls = syntax.calls if isinstance(syntax, MessageSyntax) else None
     return isinstance(calls, (*_BARE, *_BARE_INSIDE, *_QUOTED_INSIDE))
+
+
+def _is_writable(syntax: AnswerSyntax, key: str) -> bool:
+    """Whether what follows the key cannot be taken for a part of it, nor the other way round."""
+    calls = syntax.calls if isinstance(syntax, MessageSyntax) else None
+    writable = _PLAIN_KEY if isinstance(calls, PythonicCalls) else _BARE_KEY
+    return writable.fullmatch(key) is not None
 
 
 def _is_unheld(syntax: AnswerSyntax, schema: Schema, definitions: Schema) -> bool:

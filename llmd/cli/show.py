@@ -13,6 +13,7 @@ from llmd.chat.prompt.abilities import TemplateAbilities
 from llmd.chat.prompt.normalizer import MessageNormalizer
 from llmd.cli.answer_json import print_json
 from llmd.cli.chat_source import model_settings, open_model, open_template
+from llmd.core.embedding import Pooling
 from llmd.errors import InvalidModelFile
 from llmd.store.model_file import ModelFile
 
@@ -37,7 +38,9 @@ def show(model: str, config: Path | None, as_json: bool) -> None:
     """
     settings = model_settings(model, config)
     file = open_model(settings)
-    described = _describe(file) | {"chat": _describe_chat(file, settings.chat_template)}
+    described = _describe(file)
+    if file.pooling is None:
+        described["chat"] = _describe_chat(file, settings.chat_template)
     if as_json:
         print_json(described)
         return
@@ -61,6 +64,7 @@ def _describe(file: ModelFile) -> dict[str, Any]:
         "context_length": file.context_length,
         "num_layers": file.num_layers,
         "embedding_length": file.embedding_length,
+        "pooling": file.pooling.value if file.pooling else None,
         "vocabulary": {"kind": file.tokenizer, "num_tokens": file.num_tokens},
         "special_tokens": {"bos": special.bos, "eos": special.eos, "ends": sorted(special.ends)},
         "license": file.license,
@@ -109,6 +113,9 @@ def _rows(described: dict[str, Any]) -> dict[str, str]:
         "licence": described["license"] or "",
         "sampling": ", ".join(f"{name} {value:g}" for name, value in described["sampling"].items()),
     }
+    if "chat" not in described:
+        does = "ranks" if described["pooling"] == Pooling.RANK.value else "embeds"
+        return rows | {"pooling": f"{described['pooling']}: it {does} texts and writes none"}
     chat = described["chat"]
     others = [name for name in described["templates"] if name != "default"]
     rows["template"] = chat["template"] + (f"; also {', '.join(others)}" if others else "")

@@ -26,6 +26,7 @@ from llmd.config.byte_size import ByteSize
 
 CacheType = Literal["f16", "f32", "bf16", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "iq4_nl"]
 FlashAttention = Literal["auto", "on", "off"]
+PoolingType = Literal["mean", "cls", "last", "rank", "none"]
 LogLevel = Literal["error", "warning", "info", "debug"]
 
 # os.path, as Path.expanduser raises where the user is unknown.
@@ -165,6 +166,17 @@ class ServerSettings(_Section):
     shutdown_grace: int = Field(
         10, ge=0, le=3600, description="Seconds that running requests get to finish at shutdown."
     )
+    state_dir: Literal["auto", "none"] | UserPath = Field(
+        "auto",
+        description="Where stored responses are kept: auto is $STATE_DIRECTORY or "
+        "$XDG_STATE_HOME/llmd, none is in memory only.",
+    )
+    state_max_age: int = Field(
+        30, ge=1, le=36_500, description="Days that a stored response is kept after its last use."
+    )
+    state_max_bytes: NumBytes = Field(
+        ByteSize(2**30), description="Most that stored responses may take; 0 stores none."
+    )
 
 
 class ModelSettings(_Section):
@@ -243,6 +255,13 @@ class ModelSettings(_Section):
     cache_type_v: CacheType = Field("f16", description="Type of the values in the KV cache.")
     chat_template: UserPath | None = Field(
         None, description="A Jinja file in place of the model's own chat template."
+    )
+    embeddings: bool = Field(
+        False, description="Embed texts, and write none, also where the file does not ask for it."
+    )
+    pooling: PoolingType | None = Field(
+        None,
+        description="How a text's vectors become one, if not as the file says; none writes text.",
     )
     sampling: SamplingDefaults = Field(
         default_factory=SamplingDefaults, description="Sampling defaults."

@@ -27,8 +27,16 @@ from llmd.errors import ConfigError
 SYSTEM_FILE = Path("/etc/llmd/llmd.toml")
 
 _PATHS: frozenset[Key] = frozenset(
-    {("server", "uds"), ("model", "chat_template"), ("model", "cache_dir")}
+    {
+        ("server", "uds"),
+        ("server", "state_dir"),
+        ("model", "chat_template"),
+        ("model", "cache_dir"),
+    }
 )
+
+_WORDS = ("auto", "none")
+"""What stands in place of a path, where a setting takes one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +146,8 @@ def _from_directory(key: Key, value: Any, directory: Path) -> Any:
     is_path_key = stand_in in _PATHS or (
         stand_in == ("model", "source") and isinstance(value, str) and is_path(value)
     )
-    if is_path_key and isinstance(value, str) and not value.startswith("~"):
+    is_word = stand_in == ("server", "state_dir") and value in _WORDS
+    if is_path_key and isinstance(value, str) and not value.startswith("~") and not is_word:
         return str(directory / value)
     return value
 

@@ -72,8 +72,9 @@ class PromptAdvanced:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The end of choice `index`. `error` explains FinishReason.ERROR. It called `num_calls` tools,
-    and `num_reasoning` of its tokens were thoughts.
+    """The end of choice `index`. `error` explains FinishReason.ERROR, and `is_request_fault` says
+    that the request asks for what cannot be. It called `num_calls` tools, and `num_reasoning` of
+    its tokens were thoughts.
     """
 
     index: int
@@ -83,6 +84,7 @@ class Finished:
     num_reasoning: int = 0
     stop_text: str | None = None
     error: str | None = None
+    is_request_fault: bool = False
     cache_report: CacheReport | None = None
 
 

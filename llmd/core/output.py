@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from llmd.core.embedding import Vector
+
 
 class FinishReason(Enum):
     """Why a sequence ended."""
@@ -104,9 +106,11 @@ class Output:
     `text` is complete UTF-8 that no stop string can take back any more. `logprobs` holds the
     tokens whose text is at last in `text`; empty unless asked for. `finish_reason` is None until
     the last Output. `timings` come with that, or with each where the request asked for them.
-    `error` explains FinishReason.ERROR; `stop_text` is the stop string that ended it. `progress`
+    `error` explains FinishReason.ERROR, and `is_request_fault` says that the request asks for what
+    cannot be; `stop_text` is the stop string that ended it. `progress`
     is the latest, where asked for, and `cache_report` comes with the last Output where asked for.
-    Of the tokens so far, `num_reasoning` were thoughts.
+    Of the tokens so far, `num_reasoning` were thoughts. A model that embeds gives `vectors`, one
+    for each text of the request, and nothing else.
     """
 
     request_id: str
@@ -119,6 +123,8 @@ class Output:
     timings: Timings | None = None
     stop_text: str | None = None
     error: str | None = None
+    is_request_fault: bool = False
     progress: PromptProgress | None = None
     cache_report: CacheReport | None = None
     num_reasoning: int = 0
+    vectors: tuple[Vector, ...] = ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import socket
 import sys
@@ -13,6 +14,7 @@ from contextlib import contextmanager
 import uvicorn
 
 from llmd.api.app import create_app
+from llmd.api.state import ApiState
 from llmd.config.load import LoadedSettings
 from llmd.config.model_reference import resolve, served_id
 from llmd.daemon import logs
@@ -20,6 +22,7 @@ from llmd.daemon.listener import address_of, bind
 from llmd.daemon.table import start_up_table
 from llmd.registry.instance import ModelInstance
 from llmd.registry.registry import ModelRegistry
+from llmd.responses.opening import open_store
 
 logger = logging.getLogger("llmd.daemon")
 
@@ -38,6 +41,18 @@ class _Server(uvicorn.Server):
     model is freed and with a signal for an exit code; of a second SIGTERM it takes no notice.
     """
 
+    def __init__(self, config: uvicorn.Config, state: ApiState) -> None:
+        super().__init__(config)
+        self._state = state
+        self._grace_ends: float | None = None
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().shutdown(sockets)
+        # What runs in the background has no connection that would have been waited for.
+        now = asyncio.get_running_loop().time()
+        left = 0.0 if self.force_exit else (self._grace_ends or now) - now
+        await self._state.close(grace=max(0.0, left))
+
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         loop = asyncio.get_running_loop()
@@ -53,9 +68,11 @@ class _Server(uvicorn.Server):
     def _stop(self) -> None:
         if self.should_exit:
             self.force_exit = True
+            self._state.background.stop()
             return
         self.should_exit = True
-        grace = self.config.timeout_graceful_shutdown
+        grace = self.config.timeout_graceful_shutdown or 0
+        self._grace_ends = asyncio.get_running_loop().time() + grace
         logger.info(
             "stopping; running requests get %s s to finish, a second signal ends them", grace
         )
@@ -71,10 +88,12 @@ def run(loaded: LoadedSettings) -> None:
     listener = bind(settings.server)
     sys.setswitchinterval(SWITCH_INTERVAL)
     try:
+        store = open_store(settings.server, os.environ)
         instance = ModelInstance(served_id(settings), path, settings.model)
         registry = ModelRegistry([instance], strict_names=settings.server.strict_model_names)
+        app = create_app(registry, settings.server, store)
         config = uvicorn.Config(
-            create_app(registry, settings.server),
+            app,
             http="httptools",
             ws="none",
             lifespan="off",
@@ -84,7 +103,8 @@ def run(loaded: LoadedSettings) -> None:
             timeout_graceful_shutdown=settings.server.shutdown_grace,
         )
         with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-            runner.run(_serve(loaded, instance, registry, listener, config))
+            server = _Server(config, app.state.llmd)
+            runner.run(_serve(loaded, instance, app.state.llmd, listener, server))
     finally:
         listener.close()
 
@@ -92,11 +112,10 @@ def run(loaded: LoadedSettings) -> None:
 async def _serve(
     loaded: LoadedSettings,
     instance: ModelInstance,
-    registry: ModelRegistry,
+    state: ApiState,
     listener: socket.socket,
-    config: uvicorn.Config,
+    server: uvicorn.Server,
 ) -> None:
-    server = _Server(config)
     loading = asyncio.ensure_future(_load(instance, server, listener, loaded))
     try:
         await server.serve(sockets=[listener])
@@ -104,7 +123,8 @@ async def _serve(
         if not loading.done():
             # SIGTERM while loading: the load stops at its next progress report.
             loading.cancel()
-        await registry.close()
+        await state.close()
+        await state.registry.close()
         if loaded.settings.server.uds is not None:
             loaded.settings.server.uds.unlink(missing_ok=True)
     if not loading.cancelled():

@@ -10,7 +10,7 @@ from llmd.core.output import Output
 from llmd.engine.admission import Admission
 from llmd.engine.loading import LoadedModel
 from llmd.engine.notice import Ended, Loaded, LoadFailed, Notice, Stepped
-from llmd.engine.request import Abort, Close, Request, Submit
+from llmd.engine.request import Abort, Close, PoolingRequest, Request, Submit
 from llmd.engine.stats import EngineStats
 from llmd.engine.thread import Build, EngineThread
 from llmd.errors import EngineFailed, LlmdError
@@ -22,11 +22,11 @@ class OutputStream:
     """
 
     def __init__(
-        self, client: EngineClient, request: Request, *, submitted_at: float = 0.0
+        self, client: EngineClient, request: Request | PoolingRequest, *, submitted_at: float = 0.0
     ) -> None:
         self._client = client
         self._request_id = request.id
-        self.num_unfinished = len(request.prompts) * request.num_choices
+        self.num_unfinished = request.num_answers
         """Sequences whose last output was not delivered yet."""
         self.submitted_at = submitted_at
         """Seconds of the event loop's clock."""
@@ -107,13 +107,11 @@ class EngineClient:
 
     def submit(self, request: Request) -> OutputStream:
         """Raises EngineFailed when the engine has ended, QueueFull when it has enough to do."""
-        if self._ended.done():
-            raise self.error or EngineFailed("the engine is closed. Try again.")
-        stream = OutputStream(self, request, submitted_at=self._loop.time())
-        self.check_room(stream.num_unfinished)
-        self._streams[request.id] = stream
-        self._thread.send(Submit(request))
-        return stream
+        return self._submit(request)
+
+    def pool(self, request: PoolingRequest) -> OutputStream:
+        """As `submit`, for a model that does not write; one output has everything."""
+        return self._submit(request)
 
     def forget(self, request_id: str) -> None:
         """Abort a request unless it is over already. Idempotent."""
@@ -125,6 +123,15 @@ class EngineClient:
         self._thread.send(Close())
         await asyncio.shield(self._ended)
         self._thread.join()
+
+    def _submit(self, request: Request | PoolingRequest) -> OutputStream:
+        if self._ended.done():
+            raise self.error or EngineFailed("the engine is closed. Try again.")
+        stream = OutputStream(self, request, submitted_at=self._loop.time())
+        self.check_room(stream.num_unfinished)
+        self._streams[request.id] = stream
+        self._thread.send(Submit(request))
+        return stream
 
     def _publish(self, notice: Notice) -> None:
         """On the engine thread."""

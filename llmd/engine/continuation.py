@@ -26,6 +26,7 @@ class Continuation:
         constraint: Constraint | None = None,
         meter: ThoughtMeter | None = None,
         jumps: bool = True,
+        watched_ids: tuple[int, ...] = (),
     ) -> None:
         """Without `jumps` there is one token for each row of logits, as logprobs need it."""
         self._sampler = sampler
@@ -33,6 +34,7 @@ class Continuation:
         self._constraint = constraint
         self._meter = meter
         self._jumps = jumps
+        self._watched_ids = watched_ids
         self._coming: deque[int] = deque()
         self._has_looked = False
 
@@ -62,7 +64,7 @@ class Continuation:
 
     def logprob(self, row: Row, token_id: int, num_top: int) -> TokenLogprob:
         """See Sampler."""
-        return self._sampler.logprob(row, token_id, num_top)
+        return self._sampler.logprob(row, token_id, num_top, self._watched_ids)
 
     def free(self) -> None:
         """Idempotent."""

@@ -165,6 +165,7 @@ class Engine:
             constraint=request.grammar.start() if request.grammar else None,
             meter=ThoughtMeter(request.thought) if request.thought else None,
             jumps=request.top_logprobs is None,
+            watched_ids=request.watched_ids,
         )
 
     def _begin(self, batch: Batch) -> list[Output]:
@@ -222,8 +223,10 @@ class Engine:
                 text += self._append(sequence, token_id, row)
                 if sequence.is_finished:
                     break
-        except (SamplingFailed, ConstraintFailed) as failure:
+        except SamplingFailed as failure:
             sequence.finish(FinishReason.ERROR, str(failure))
+        except ConstraintFailed as failure:
+            sequence.finish(FinishReason.ERROR, str(failure), is_request_fault=True)
         if sequence.is_finished:
             return self._finish(sequence, text + sequence.text.flush())
         return self._reporter.output(sequence, text)

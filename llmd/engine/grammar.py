@@ -11,6 +11,7 @@ import json
 import re
 from collections import OrderedDict
 from collections.abc import Sequence
+from functools import cached_property
 from threading import Lock, Thread, stack_size
 from typing import Any, Protocol
 
@@ -68,7 +69,7 @@ class ConstraintFailed(Exception):
     def __init__(self, reason: str) -> None:
         super().__init__(
             f"the answer cannot go on within its schema or grammar: {reason}. Correct or simplify "
-            f"that"
+            f"that."
         )
 
 
@@ -264,9 +265,33 @@ class _TokenizerAdapter:
 
     def __call__(self, text: str) -> list[int]:
         token_ids = self._encode(text, parse_special=True)
-        if self._hidden.isdisjoint(token_ids):
-            return token_ids
-        return self._encode(text, parse_special=False)
+        if not self._hidden.isdisjoint(token_ids):
+            token_ids = self._encode(text, parse_special=False)
+        return self._exact(text.encode(), token_ids)
+
+    def _exact(self, data: bytes, token_ids: list[int]) -> list[int]:
+        """`token_ids` without the spaces that SentencePiece vocabularies put behind each special
+        token: what does not spell the text would be forced on the model and refused.
+        """
+        exact: list[int] = []
+        position = 0
+        for token_id in token_ids:
+            piece = self.tokens[token_id]
+            if data.startswith(piece, position):
+                exact.append(token_id)
+            elif piece[:1] == b" " and data.startswith(piece[1:], position):
+                piece = piece[1:]
+                exact += self._encode(piece.decode("utf-8", "replace"), parse_special=False)
+            else:
+                break
+            position += len(piece)
+        if b"".join(map(self.tokens.__getitem__, exact)) == data:
+            return exact
+        return [self._ids_of_bytes[byte] for byte in data if byte in self._ids_of_bytes]
+
+    @cached_property
+    def _ids_of_bytes(self) -> dict[int, int]:
+        return {data[0]: number for number, data in enumerate(self.tokens) if len(data) == 1}
 
 
 def _grammar(source: GrammarSource) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from llmd.config.memory import available_memory
 from llmd.config.model_reference import parts_of
 from llmd.config.processor_times import busy_seconds, own_processors
 from llmd.config.settings import ModelSettings
+from llmd.core.embedding import PoolingTraits
 from llmd.core.sampling import SamplingOverrides, SamplingParams
 from llmd.engine.disk_tier import DiskTier
 from llmd.engine.engine import Engine
@@ -22,8 +23,12 @@ from llmd.engine.kv_cache import KVCache
 from llmd.engine.pacing import Pacer
 from llmd.engine.parking import Parking
 from llmd.engine.plan import EffectiveValue, Plan, num_gpu_layers
+from llmd.engine.pooling import PoolingEngine
+from llmd.engine.pooling_loading import make_pooling_context, make_pooling_engine, traits_of
+from llmd.engine.pooling_plan import ChosenPooling, choose_pooling
 from llmd.engine.runner import ModelRunner
 from llmd.engine.scheduler import Scheduler
+from llmd.engine.stepping import SteppingEngine
 from llmd.errors import InvalidModelFile, NotEnoughMemory
 from llmd.llama import library
 from llmd.llama.context import LlamaContext
@@ -76,17 +81,24 @@ class LoadedModel:
     fingerprint: str
     """Equal for equal builds, models and KV types: OpenAI's system_fingerprint."""
     effective: tuple[EffectiveValue, ...]
+    pooling: PoolingTraits | None = None
+    """How it embeds or ranks; None for a model that writes text."""
 
 
 def load_engine(
     path: Path, settings: ModelSettings, on_progress: Callable[[float], bool]
-) -> tuple[Engine, LoadedModel]:
-    """Load a model and make its engine. On the engine thread only. Raises ModelLoadError."""
+) -> tuple[SteppingEngine, LoadedModel]:
+    """Load a model and make its engine: an Engine, or a PoolingEngine where the model's `pooling`
+    is not None. On the engine thread only. Raises ModelLoadError.
+    """
     num_layers = num_gpu_layers(settings)
     _check_memory(path, num_layers)
     model = LlamaModel(path, num_gpu_layers=num_layers, on_progress=on_progress)
     try:
         _check_purpose(model)
+        chosen = choose_pooling(model, settings)
+        if chosen is not None:
+            return _load_pooling(model, settings, chosen)
         plan = Plan.make(model, settings)
         context = LlamaContext(model, plan.params)
     except BaseException:
@@ -96,7 +108,14 @@ def load_engine(
     _ = model.tokenizer.end_of_generation_ids, model.tokenizer.control_texts
     _ = model.tokenizer.marker_texts
     engine = _make_engine(model, context, settings, plan)
-    return engine, _describe(model, context, settings, plan)
+    return engine, _describe(
+        model,
+        settings,
+        context_size=plan.context_size,
+        num_cells=context.num_cells,
+        num_sequences=plan.num_sequences,
+        effective=plan.effective,
+    )
 
 
 def sampling_defaults(metadata: dict[str, str]) -> SamplingOverrides:
@@ -121,11 +140,34 @@ def _check_memory(path: Path, num_gpu_layers: int) -> None:
 
 
 def _check_purpose(model: LlamaModel) -> None:
-    if not model.generates_text:
+    if model.is_translator:
         raise InvalidModelFile(
-            f"{model.path} is a {model.architecture} model, which generates no text. "
-            f"Serve a text generation model instead."
+            f"{model.path} is a {model.architecture} model, an encoder and a decoder, which llmd "
+            f"does not run. Serve a model that is one of them."
         )
+
+
+def _load_pooling(
+    model: LlamaModel, settings: ModelSettings, chosen: ChosenPooling
+) -> tuple[PoolingEngine, LoadedModel]:
+    context, plan = make_pooling_context(model, settings, chosen)
+    try:
+        governor = _make_governor(plan.params.num_threads, plan.adapts_threads)
+        engine = make_pooling_engine(model, context, plan, governor)
+    except BaseException:
+        context.free()
+        raise
+    if model.rerank_template:
+        _ = model.tokenizer.control_texts, model.tokenizer.marker_texts
+    described = _describe(
+        model,
+        settings,
+        context_size=plan.context_size,
+        num_cells=0,
+        num_sequences=plan.params.num_sequences,
+        effective=plan.effective,
+    )
+    return engine, replace(described, pooling=traits_of(model, plan))
 
 
 def _make_engine(
@@ -140,7 +182,7 @@ def _make_engine(
         context,
         batch_size=batch_size,
         exact_params=plan.exact_params,
-        governor=_make_governor(plan),
+        governor=_make_governor(plan.params.num_threads, plan.adapts_threads),
     )
     cache = KVCache(
         runner,
@@ -186,12 +228,12 @@ def _make_disk_tier(model: LlamaModel, settings: ModelSettings, num_cells: int) 
     return DiskTier(settings.cache_dir, fingerprint, int(settings.cache_disk), time.time)
 
 
-def _make_governor(plan: Plan) -> ThreadGovernor | None:
+def _make_governor(num_threads: int, adapts_threads: bool) -> ThreadGovernor | None:
     processors = own_processors()
-    if not plan.adapts_threads or processors is None:
+    if not adapts_threads or processors is None:
         return None
     return ThreadGovernor(
-        plan.params.num_threads,
+        num_threads,
         len(processors),
         busy_seconds=lambda: busy_seconds(processors),
         own_seconds=time.process_time,
@@ -200,7 +242,13 @@ def _make_governor(plan: Plan) -> ThreadGovernor | None:
 
 
 def _describe(
-    model: LlamaModel, context: LlamaContext, settings: ModelSettings, plan: Plan
+    model: LlamaModel,
+    settings: ModelSettings,
+    *,
+    context_size: int,
+    num_cells: int,
+    num_sequences: int,
+    effective: tuple[EffectiveValue, ...],
 ) -> LoadedModel:
     identity = (
         library.build_version(),
@@ -223,13 +271,13 @@ def _describe(
         grammars=GrammarCompiler(model.tokenizer),
         chat_template=model.chat_template,
         sampling=sampling,
-        context_size=plan.context_size,
+        context_size=context_size,
         train_context_length=model.train_context_length,
-        num_cells=context.num_cells,
-        num_sequences=plan.num_sequences,
+        num_cells=num_cells,
+        num_sequences=num_sequences,
         num_parameters=model.num_parameters,
         num_bytes=model.num_bytes,
         embedding_length=model.embedding_length,
         fingerprint=f"llmd-{__version__}-{digest}",
-        effective=plan.effective,
+        effective=effective,
     )

@@ -119,7 +119,7 @@ class Plan:
                            "--cache-type-k, --cache-type-v"),
             EffectiveValue("prompt cache", f"{cache_ram / 2**30:.1f} GiB", cache_reason,
                            "--cache-ram"),
-            EffectiveValue("GPU layers", *_gpu_text(settings), "--gpu-layers"),
+            EffectiveValue("GPU layers", *gpu_text(settings), "--gpu-layers"),
         )  # fmt: skip
         adapts_threads = not (settings.threads or settings.threads_batch)
         return cls(params, context_size, parallel, num_ids, cache_ram, adapts_threads, effective)
@@ -153,7 +153,8 @@ def num_gpu_layers(settings: ModelSettings) -> int:
     return -1 if settings.gpu_layers == "auto" else int(settings.gpu_layers)
 
 
-def _gpu_text(settings: ModelSettings) -> tuple[str, str]:
+def gpu_text(settings: ModelSettings) -> tuple[str, str]:
+    """How many layers are placed there, and why."""
     if not library.supports_gpu():
         return "0", "this build of llama-cpp-python is for the CPU"
     if settings.gpu_layers == "auto":

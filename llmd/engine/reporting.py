@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from llmd.core.output import FinishReason, Output, PromptProgress, Timings
-from llmd.engine.request import Request
+from llmd.engine.request import PoolingRequest, Request
 from llmd.engine.sequence import Sequence
 
 
@@ -33,6 +33,7 @@ class Reporter:
             timings=self._timings(sequence) if wants_timings else None,
             stop_text=sequence.text.stop_text,
             error=sequence.error,
+            is_request_fault=sequence.is_request_fault,
             progress=progress,
             cache_report=sequence.report if sequence.is_finished else None,
             num_reasoning=sequence.continuation.num_thought_tokens,
@@ -63,7 +64,7 @@ class Reporter:
         )
 
 
-def refuse(request: Request, reason: str) -> list[Output]:
+def refuse(request: Request | PoolingRequest, reason: str) -> list[Output]:
     """The last outputs of a request of which no sequence was ever made."""
     nothing = Timings(num_cached=0, num_prompt=0, prompt_ms=0, num_generated=0, generated_ms=0)
     return [
@@ -76,5 +77,5 @@ def refuse(request: Request, reason: str) -> list[Output]:
             timings=nothing,
             error=reason,
         )
-        for index in range(len(request.prompts) * request.num_choices)
+        for index in range(request.num_answers)
     ]

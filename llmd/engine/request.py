@@ -66,11 +66,38 @@ class Request:
     """What every answer must be, from its first token to its last."""
     thought: ThoughtLimits | None = None
     """How to tell thoughts from the rest; None where the model marks none."""
+    watched_ids: tuple[int, ...] = ()
+    """Tokens that follow the most likely ones in every list of rivals, whatever their logprob."""
+
+    @property
+    def num_answers(self) -> int:
+        """Sequences, each of which gets a last output of its own."""
+        return len(self.prompts) * self.num_choices
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolingRequest:
+    """Texts to be pooled, each by itself; one output has what became of all of them. Lengths and
+    ids are checked before: every text has at least one token, and no more than the context holds.
+
+    An embedding is cut to its first `dimensions` and brought to length 1. The outputs of a
+    classification head are given as they are.
+    """
+
+    id: str
+    texts: tuple[tuple[int, ...], ...]
+    dimensions: int | None = None
+    tenant: str = ""
+    priority: int = 0
+
+    @property
+    def num_answers(self) -> int:
+        return 1
 
 
 @dataclass(frozen=True, slots=True)
 class Submit:
-    request: Request
+    request: Request | PoolingRequest
 
 
 @dataclass(frozen=True, slots=True)

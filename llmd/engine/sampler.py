@@ -103,8 +103,12 @@ class Sampler:
         self.accept((token_id,))
         return token_id
 
-    def logprob(self, row: Row, token_id: int, num_top: int) -> TokenLogprob:
-        """A token's logprob in the raw distribution, with the `num_top` most likely ones."""
+    def logprob(
+        self, row: Row, token_id: int, num_top: int, watched_ids: Sequence[int] = ()
+    ) -> TokenLogprob:
+        """A token's logprob in the raw distribution, with the `num_top` most likely ones, and
+        behind these the watched ones.
+        """
         highest = float(row.max())
         norm = highest + float(np.log(np.exp(row - highest).sum(dtype=np.float64)))
         top: tuple[Candidate, ...] = ()
@@ -112,6 +116,7 @@ class Sampler:
             ids = largest(row, num_top)
             ids = ids[np.lexsort((ids, -row[ids]))][:num_top]
             top = tuple(self._candidate(row, int(i), norm) for i in ids)
+        top += tuple(self._candidate(row, token, norm) for token in watched_ids)
         return TokenLogprob(self._candidate(row, token_id, norm), top)
 
     def free(self) -> None:

@@ -136,7 +136,8 @@ class Scheduler:
 
     def _plan_alone(self, sequence: Sequence) -> Batch:
         """Chunks of one size, from the first token on: nobody else's load shapes its sums."""
-        num_tokens = min(sequence.num_pending, self._max_step_tokens, DETERMINISTIC_CHUNK)
+        chunk = MAX_SCORED_TOKENS if _is_scored(sequence) else DETERMINISTIC_CHUNK
+        num_tokens = min(sequence.num_pending, self._max_step_tokens, chunk)
         while not self._cache.make_room(num_tokens):
             if self.set_back_youngest() is sequence:
                 return self.schedule()

@@ -57,6 +57,7 @@ class Sequence:
     """What of its prompt was reused, where somebody wants to know."""
     finish_reason: FinishReason | None = None
     error: str | None = None
+    is_request_fault: bool = False
     num_scored: int = 0
     """Prompt tokens whose logprobs were taken, the first one's (None) included."""
     _array: Tokens = field(default_factory=lambda: np.empty(0, np.int32))
@@ -119,10 +120,13 @@ class Sequence:
     def is_finished(self) -> bool:
         return self.finish_reason is not None
 
-    def finish(self, reason: FinishReason, error: str | None = None) -> None:
+    def finish(
+        self, reason: FinishReason, error: str | None = None, *, is_request_fault: bool = False
+    ) -> None:
         if self.finish_reason is None:
             self.finish_reason = reason
             self.error = error
+            self.is_request_fault = is_request_fault
 
     def add_prompt_logprob(self, logprob: TokenLogprob | None) -> None:
         self._prompt_logprobs.append(logprob)

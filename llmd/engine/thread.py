@@ -9,17 +9,17 @@ from queue import Empty, SimpleQueue
 from typing import assert_never
 
 from llmd.core.output import Output
-from llmd.engine.engine import Engine
 from llmd.engine.executor import EngineBroken
 from llmd.engine.loading import LoadedModel
 from llmd.engine.notice import Ended, Loaded, LoadFailed, Notice, Stepped
 from llmd.engine.reporting import refuse
-from llmd.engine.request import Abort, Close, Command, Request, Submit
+from llmd.engine.request import Abort, Close, Command, PoolingRequest, Request, Submit
+from llmd.engine.stepping import SteppingEngine
 from llmd.errors import EngineFailed, LlmdError
 
 logger = logging.getLogger("llmd.engine")
 
-Build = Callable[[], tuple[Engine, LoadedModel]]
+Build = Callable[[], tuple[SteppingEngine, LoadedModel]]
 """Loads a model; called on the engine thread. Raises LlmdError."""
 
 MAX_CRASHES = 3
@@ -67,7 +67,7 @@ class EngineThread:
         engine.close()
         self._publish(Ended(failure))
 
-    def _serve(self, engine: Engine) -> LlmdError | None:
+    def _serve(self, engine: SteppingEngine) -> LlmdError | None:
         """Step until closed or broken.
 
         What a step brought is published when the next one has been planned: then the event loop
@@ -92,7 +92,7 @@ class EngineThread:
         self._publish_outputs(engine)
         return None
 
-    def _take_commands(self, engine: Engine) -> bool:
+    def _take_commands(self, engine: SteppingEngine) -> bool:
         """Carry out what came in; wait for it while there is nothing to do. False to end."""
         while True:
             if engine.is_idle:
@@ -111,7 +111,7 @@ class EngineThread:
                 case _:
                     assert_never(command)
 
-    def _add(self, engine: Engine, request: Request) -> None:
+    def _add(self, engine: SteppingEngine, request: Request | PoolingRequest) -> None:
         try:
             engine.add(request)
         except Exception as error:
@@ -122,18 +122,18 @@ class EngineThread:
             self._unpublished += refuse(request, reason)
             self._publish_outputs(engine)
 
-    def _give_up(self, engine: Engine, reason: str) -> LlmdError:
+    def _give_up(self, engine: SteppingEngine, reason: str) -> LlmdError:
         error = EngineFailed(f"{reason}. Restart llmd; the log has the details.")
         logger.critical("%s", error)
         self._unpublished += engine.fail_all(error.message)
         self._publish_outputs(engine)
         return error
 
-    def _publish_begun(self, engine: Engine, begun: list[Output]) -> None:
+    def _publish_begun(self, engine: SteppingEngine, begun: list[Output]) -> None:
         self._unpublished += begun
         self._publish_outputs(engine)
 
-    def _publish_outputs(self, engine: Engine) -> None:
+    def _publish_outputs(self, engine: SteppingEngine) -> None:
         outputs, self._unpublished = self._unpublished, []
         if outputs:
             self._publish(Stepped(tuple(outputs), engine.stats()))

@@ -22,8 +22,6 @@ from itertools import chain, count, groupby
 from operator import attrgetter
 from typing import Generic, Protocol, TypeVar
 
-from llmd.engine.request import Request
-
 MAX_PASSED_OVER = 64
 """Sequences of one tenant (of one rank) that one look at the queue may pass over, so that its cost
 does not grow with the queue. Those behind them are looked at when one of them has left."""
@@ -37,11 +35,21 @@ _by_arrival = attrgetter("arrival")
 _by_turn = attrgetter("rank", "last_turn", "joined")
 
 
+class Claim(Protocol):
+    """What is asked of a request."""
+
+    @property
+    def priority(self) -> int: ...
+
+    @property
+    def tenant(self) -> str: ...
+
+
 class Waiter(Hashable, Protocol):
     """What is asked of a Sequence. None of it changes while it waits; arrivals are unique."""
 
     @property
-    def request(self) -> Request: ...
+    def request(self) -> Claim: ...
 
     @property
     def arrival(self) -> int: ...

@@ -27,7 +27,7 @@ State = NDArray[np.uint8]
 """Memory of a sequence as llama.cpp writes it: numbers of cells, positions, types, then data. It
 fits every LlamaContext of the same model, cache types and flash attention."""
 
-_FLASH_ATTENTION = {"auto": -1, "off": 0, "on": 1}
+FLASH_ATTENTION = {"auto": -1, "off": 0, "on": 1}
 
 _PIECE_LENGTH = 64
 """Tokens that are saved at once without flash attention, where values are stored by column:
@@ -114,7 +114,7 @@ class LlamaContext:
         native.n_outputs_max = max(params.max_rows, native.n_seq_max)
         native.n_threads = params.num_threads
         native.n_threads_batch = params.num_threads_batch
-        native.flash_attn_type = _FLASH_ATTENTION[params.flash_attention]
+        native.flash_attn_type = FLASH_ATTENTION[params.flash_attention]
         native.type_k = CACHE_TYPES[params.cache_type_k]
         native.type_v = CACHE_TYPES[params.cache_type_v]
         native.swa_full = has_twins

@@ -9,6 +9,7 @@ from typing import Any
 
 import llama_cpp
 
+from llmd.core.embedding import POOLING_BY_NUMBER, Pooling
 from llmd.errors import InvalidModelFile, ModelFileNotFound
 from llmd.llama import library
 from llmd.llama.tokenizer import Tokenizer
@@ -119,10 +120,41 @@ class LlamaModel:
     def generates_text(self) -> bool:
         """Whether it continues text token by token: no encoder, and causal attention."""
         return (
-            bool(llama_cpp.llama_model_has_decoder(self._model))
-            and not bool(llama_cpp.llama_model_has_encoder(self._model))
+            self._has_decoder
+            and not self._has_encoder
             and self.metadata.get(f"{self.architecture}.attention.causal") != "false"
         )
+
+    @property
+    def pooling(self) -> Pooling | None:
+        """How the file says that it embeds; None where it says nothing, or not at all."""
+        return POOLING_BY_NUMBER.get(self._number("pooling_type", 0))
+
+    @property
+    def is_encoder_only(self) -> bool:
+        """Whether it is the first half of a translator, such as T5's encoder."""
+        return self._has_encoder and not self._has_decoder
+
+    @property
+    def is_translator(self) -> bool:
+        """Whether it has both halves: an encoder to read and a decoder to write."""
+        return self._has_encoder and self._has_decoder
+
+    @property
+    def output_length(self) -> int:
+        """Dimensions of its embeddings."""
+        return int(llama_cpp.llama_model_n_embd_out(self._model))
+
+    @property
+    def num_labels(self) -> int:
+        """Outputs of its classification head, where it has one."""
+        return int(llama_cpp.llama_model_n_cls_out(self._model))
+
+    @property
+    def rerank_template(self) -> str | None:
+        """How a query and a document become one text, with {query} and {document} in it."""
+        source = llama_cpp.llama_model_chat_template(self._model, b"rerank")
+        return source.decode("utf-8", "replace") if source else None
 
     @property
     def is_recurrent(self) -> bool:
@@ -172,6 +204,14 @@ class LlamaModel:
         if self._model:
             llama_cpp.llama_model_free(self._model)
             self._model = None
+
+    @property
+    def _has_encoder(self) -> bool:
+        return bool(llama_cpp.llama_model_has_encoder(self._model))
+
+    @property
+    def _has_decoder(self) -> bool:
+        return bool(llama_cpp.llama_model_has_decoder(self._model))
 
     def _number(self, key: str, default: int) -> int:
         """A number under the architecture's prefix; arrays are not in llama.cpp's metadata."""

@@ -9,7 +9,7 @@ import llama_cpp
 import numpy as np
 from numpy.typing import NDArray
 
-from llmd.core.embedding import Pooling
+from llmd.core.embedding import POOLING_BY_NUMBER, Pooling
 from llmd.errors import NotEnoughMemory
 from llmd.llama import library
 from llmd.llama.batch import LlamaBatch
@@ -19,8 +19,7 @@ from llmd.llama.model import CACHE_TYPES, LlamaModel
 Values = NDArray[np.float32]
 """What pooling made of one sequence: an embedding, or the outputs of a classification head."""
 
-POOLING_TYPES = {Pooling.MEAN: 1, Pooling.CLS: 2, Pooling.LAST: 3, Pooling.RANK: 4}
-"""llama.h enum llama_pooling_type."""
+_POOLING_NUMBERS = {pooling: number for number, pooling in POOLING_BY_NUMBER.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +58,7 @@ class PoolingContext:
         native.type_k = CACHE_TYPES[params.cache_type_k]
         native.type_v = CACHE_TYPES[params.cache_type_v]
         native.embeddings = True
-        native.pooling_type = POOLING_TYPES[params.pooling]
+        native.pooling_type = _POOLING_NUMBERS[params.pooling]
         native.swa_full = True
         native.no_perf = True
         native.kv_unified = True
@@ -74,9 +73,7 @@ class PoolingContext:
         memory = llama_cpp.llama_get_memory(self._context)
         self._memory = memory if memory else None
         # What has an encoder only is computed by the other call (llama.h llama_encode).
-        self._compute = (
-            llama_cpp.llama_encode if model.is_encoder_only else llama_cpp.llama_decode
-        )
+        self._compute = llama_cpp.llama_encode if model.is_encoder_only else llama_cpp.llama_decode
         self._num_values = (
             model.num_labels if params.pooling is Pooling.RANK else model.output_length
         )

@@ -20,11 +20,16 @@ _RANDOM_SEED = 0xFFFFFFFF  # llama.h LLAMA_DEFAULT_SEED: llama.cpp would draw it
 _OTHER_SEED = 0x1E3779B9
 """Makes the numbers of second draws others than those of the first ones."""
 
+_MAX_INFILL = 64
+"""Candidates of the infill sampler, which compares each with each other one: over a whole
+vocabulary a single token would take hours."""
+
 
 class SamplerChain:
     """The samplers of one sequence, in llama.cpp's own order (common/sampling.cpp): bias,
-    penalties, dry, top_n_sigma, top_k, typical_p, top_p, min_p, xtc, temperature, infill, then the draw.
-    Mirostat replaces the truncating ones. Engine thread only; `free` gives the native memory back.
+    penalties, dry, top_n_sigma, top_k, typical_p, top_p, min_p, xtc, temperature, infill, then the
+    draw. Mirostat replaces the truncating ones. Engine thread only; `free` gives the native memory
+    back.
     """
 
     def __init__(
@@ -167,6 +172,7 @@ class SamplerChain:
                 params.temperature, params.dynatemp_range, params.dynatemp_exponent
             )
         )
-        if params.infill:
+        if params.infill and tokenizer.suits_infill:
+            self._add(llama_cpp.llama_sampler_init_top_k(_MAX_INFILL))
             self._add(llama_cpp.llama_sampler_init_infill(tokenizer.handle))
         self._add(llama_cpp.llama_sampler_init_dist(self._seed))

@@ -16,6 +16,8 @@ _ATTR_USER_DEFINED = 1 << 4
 
 _VOCAB_TYPE_BPE = 2  # llama.h enum llama_vocab_type
 
+_INFILL_BUFFER = 512  # bytes; src/llama-sampler.cpp llama_sampler_init_infill
+
 
 class Tokenizer:
     """A model's vocabulary. Immutable, and safe from any thread while its model is loaded."""
@@ -26,6 +28,9 @@ class Tokenizer:
         self.adds_bos = bool(llama_cpp.llama_vocab_get_add_bos(vocab))
         self.bos_id = int(llama_cpp.llama_vocab_bos(vocab))
         self.eos_id = int(llama_cpp.llama_vocab_eos(vocab))
+        self.adds_eos = bool(llama_cpp.llama_vocab_get_add_eos(vocab))
+        self.sep_id = int(llama_cpp.llama_vocab_sep(vocab))
+        self.adds_sep = bool(llama_cpp.llama_vocab_get_add_sep(vocab))
         self._is_byte_level = int(llama_cpp.llama_vocab_type(vocab)) == _VOCAB_TYPE_BPE
         self._pieces: dict[int, bytes] = {}
 
@@ -148,6 +153,14 @@ class Tokenizer:
     def fim_file_id(self) -> int:
         """The token between the files of a repository, -1 where the model has none."""
         return int(llama_cpp.llama_vocab_fim_sep(self._vocab))
+
+    @cached_property
+    def suits_infill(self) -> bool:
+        """Whether llama_sampler_init_infill works for it: llama.cpp ends the process where a token
+        is longer than its buffer, or where there is no token to end a text with.
+        """
+        longest = max(map(len, self.all_bytes()), default=0)
+        return self.eos_id >= 0 and longest <= _INFILL_BUFFER
 
     def _texts_with(self, attributes: int) -> frozenset[str]:
         get_attributes = llama_cpp.llama_vocab_get_attr

@@ -15,8 +15,8 @@ from llmd.chat.prompt.normalizer import MessageNormalizer
 from llmd.chat.prompt.template import ChatTemplate
 from llmd.config.settings import ModelSettings
 from llmd.engine.client import EngineClient
-from llmd.engine.engine import Engine
 from llmd.engine.loading import LoadedModel, load_engine
+from llmd.engine.stepping import SteppingEngine
 from llmd.errors import ConfigError, Draining, LlmdError, ModelLoading
 from llmd.registry.thought_memory import ThoughtMemory
 
@@ -58,8 +58,9 @@ class ModelInstance:
         self._error: LlmdError | None = None
 
     async def load(self) -> LoadedModel:
-        """Load the model and set its chat template up; called once. Raises ModelLoadError,
-        ConfigError for a bad --chat-template, or Draining where it is closed meanwhile.
+        """Load the model and set its chat template up, where it writes text; called once. Raises
+        ModelLoadError, ConfigError for a bad --chat-template, or Draining where it is closed
+        meanwhile.
         """
         assert self.state is ModelState.UNLOADED
         self.state = ModelState.LOADING
@@ -67,14 +68,8 @@ class ModelInstance:
         try:
             self._model = await self._client.start()
             self._check_open()
-            tokenizer = self._model.tokenizer
-            # Asked for here: a close frees the vocabulary, also under a thread that reads it.
-            ends = tokenizer.bos_text, tokenizer.eos_text
-            end_texts = tuple(sorted(map(tokenizer.token_text, tokenizer.end_of_generation_ids)))
-            self._template = await asyncio.to_thread(self._make_template, self._model, *ends)
-            self._normalizer = await asyncio.to_thread(MessageNormalizer, self._template)
-            self._layout_finder = LayoutFinder(self._template, self._normalizer)
-            self._format = await asyncio.to_thread(self._find_format, self._template, end_texts)
+            if self._model.pooling is None:
+                await self._learn_to_chat(self._model)
             self._check_open()
         except LlmdError as error:
             self._error = error
@@ -144,12 +139,22 @@ class ModelInstance:
             self.state = ModelState.CLOSED
             await self._client.close()
 
+    async def _learn_to_chat(self, model: LoadedModel) -> None:
+        tokenizer = model.tokenizer
+        # Asked for here: a close frees the vocabulary, also under a thread that reads it.
+        ends = tokenizer.bos_text, tokenizer.eos_text
+        end_texts = tuple(sorted(map(tokenizer.token_text, tokenizer.end_of_generation_ids)))
+        self._template = await asyncio.to_thread(self._make_template, model, *ends)
+        self._normalizer = await asyncio.to_thread(MessageNormalizer, self._template)
+        self._layout_finder = LayoutFinder(self._template, self._normalizer)
+        self._format = await asyncio.to_thread(self._find_format, self._template, end_texts)
+
     def _check_open(self) -> None:
         # A small model may be loaded before it is asked whether to go on.
         if self.state is ModelState.CLOSED:
             raise Draining(SHUTTING_DOWN)
 
-    def _build(self) -> tuple[Engine, LoadedModel]:
+    def _build(self) -> tuple[SteppingEngine, LoadedModel]:
         return load_engine(self._path, self._settings, self._note_progress)
 
     def _note_progress(self, share: float) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from llmd.errors import ModelNotFound
+from llmd.core.embedding import Pooling
+from llmd.errors import ModelNotFound, Unsupported
 from llmd.registry.instance import ModelInstance
 
 
@@ -29,15 +30,45 @@ class ModelRegistry:
         return instance
 
     async def lease(self, name: str | None) -> ModelInstance:
-        """The instance that a request for `name` goes to, ready to generate; waits for a load that
-        is under way. Raises ModelNotFound, or what the load failed with.
+        """The instance that a request for `name` goes to, ready to write text; waits for a load
+        that is under way. Raises ModelNotFound, what the load failed with, or Unsupported where
+        the model embeds or ranks.
         """
-        if len(self._instances) == 1 and (name is None or not self._strict_names):
-            instance = next(iter(self._instances.values()))
-        else:
-            instance = self.find(name or "")
+        instance = await self.lease_any(name)
+        pooling = instance.model.pooling
+        if pooling is not None:
+            does, route = "embeds", "embeddings"
+            if pooling.pooling is Pooling.RANK:
+                does, route = "ranks", "rerank"
+            raise Unsupported(
+                f"the model {instance.name} {does} texts and writes none. Use POST /v1/{route}, or "
+                f"serve a model that writes.",
+                param="model",
+            )
+        return instance
+
+    async def lease_pooling(self, name: str | None) -> ModelInstance:
+        """As `lease`, of a model that embeds or ranks. Raises Unsupported where it writes text."""
+        instance = await self.lease_any(name)
+        if instance.model.pooling is None:
+            raise Unsupported(
+                f"the model {instance.name} writes text and has no embeddings. Serve one that has: "
+                f"llmd serve MODEL --embeddings (a model made for embeddings needs no flag).",
+                param="model",
+            )
+        return instance
+
+    async def lease_any(self, name: str | None) -> ModelInstance:
+        """As `lease`, of a model of either kind: whether `instance.model.pooling` is None tells."""
+        instance = self.choose(name)
         await instance.ensure_ready()
         return instance
+
+    def choose(self, name: str | None) -> ModelInstance:
+        """The instance that a request for `name` goes to, ready or not. Raises ModelNotFound."""
+        if len(self._instances) == 1 and (name is None or not self._strict_names):
+            return next(iter(self._instances.values()))
+        return self.find(name or "")
 
     @property
     def is_ready(self) -> bool:

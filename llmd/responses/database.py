@@ -42,11 +42,12 @@ CREATE INDEX responses_by_use ON responses (used_at);
 _COLUMNS = "id, tenant, previous_id, owner, created_at, body, input_items, events"
 
 _CHAIN = """
-WITH RECURSIVE chain (id, previous_id, depth) AS (
-    SELECT id, previous_id, 0 FROM responses WHERE id = :id AND tenant = :tenant
+WITH RECURSIVE chain (link, next_link, depth) AS (
+    SELECT id, previous_id, 0 FROM responses
+    WHERE id = :id AND tenant = :tenant AND used_at >= :oldest
     UNION ALL
-    SELECT r.id, r.previous_id, depth + 1 FROM responses AS r, chain
-    WHERE r.id = chain.previous_id AND r.tenant = :tenant
+    SELECT id, previous_id, depth + 1 FROM responses JOIN chain ON id = next_link
+    WHERE tenant = :tenant AND used_at >= :oldest
 )
 """
 
@@ -79,11 +80,16 @@ class ResponseDatabase:
 
     def open(self) -> None:
         """Done by the first use too; raises StartupError for a file of a newer llmd."""
-        self._whole(self._forget_old)
+
+        def prune(connection: sqlite3.Connection) -> None:
+            with connection:
+                self._forget_old(connection)
+
+        self._whole(prune)
 
     def save(self, record: ResponseRecord) -> bool:
-        """Keep a response, in place of what is kept under its id. False where it alone is larger
-        than all may be.
+        """Keep a response, in place of what is kept under its id. False where it alone would take
+        more than half of `max_bytes`.
         """
         owner = None
         if record.state is RecordState.RUNNING:
@@ -120,16 +126,16 @@ class ResponseDatabase:
         """
         names = {"id": response_id, "tenant": tenant, "now": self._clock()}
         names |= {"oldest": self._clock() - self._max_age, "recent": self._clock() - USE_INTERVAL}
-        query = f"""{_CHAIN} SELECT {_COLUMNS.replace("id,", "r.id,", 1).replace(
-            " previous_id", " r.previous_id", 1)} FROM chain JOIN responses AS r USING (id)
-            WHERE used_at >= :oldest ORDER BY depth DESC"""
+        query = (
+            f"{_CHAIN} SELECT {_COLUMNS} FROM chain JOIN responses ON id = link ORDER BY depth DESC"
+        )
 
         def read(connection: sqlite3.Connection) -> list[tuple[object, ...]]:
             with connection:
                 rows = connection.execute(query, names).fetchall()
                 connection.execute(
                     f"{_CHAIN} UPDATE responses SET used_at = :now WHERE id IN "
-                    "(SELECT id FROM chain) AND used_at BETWEEN :oldest AND :recent",
+                    "(SELECT link FROM chain) AND used_at <= :recent",
                     names,
                 )
             return rows
@@ -166,7 +172,10 @@ class ResponseDatabase:
         state = RecordState.FINISHED
         if owner is not None:
             state = RecordState.RUNNING if self._owner.is_alive(owner) else RecordState.LOST
-        body, input_items, events = map(zlib.decompress, blobs)
+        try:
+            body, input_items, events = map(zlib.decompress, blobs)
+        except zlib.error as error:
+            raise OSError(f"the stored response {response_id} is damaged ({error})") from error
         return ResponseRecord(
             id=response_id,
             tenant=tenant,
@@ -183,7 +192,7 @@ class ResponseDatabase:
         try:
             return work(self._connected())
         except sqlite3.DatabaseError as error:
-            if self.path is None or error.sqlite_errorcode & 0xFF not in _DAMAGED:
+            if self.path is None or _error_code(error) not in _DAMAGED:
                 raise
             self._move_aside(self.path, error)
         return work(self._connected())
@@ -210,7 +219,7 @@ class ResponseDatabase:
         oldest = self._clock() - self._max_age
         connection.execute("DELETE FROM responses WHERE used_at < ?", (oldest,))
         while _num_bytes(connection) > self._max_bytes:
-            # A tenth at once, as what counts the bytes looks at the whole file.
+            # Several at once; those of a daemon that died go by their age.
             gone = connection.execute(
                 "DELETE FROM responses WHERE id IN (SELECT id FROM responses WHERE id != ? AND "
                 "owner IS NULL ORDER BY used_at LIMIT (SELECT 1 + COUNT(*) / 50 FROM responses))",
@@ -257,6 +266,11 @@ def _prepare(connection: sqlite3.Connection, target: str) -> None:
                 for statement in filter(str.strip, _SCHEMA.split(";")):
                     connection.execute(statement)
                 connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+
+def _error_code(error: sqlite3.DatabaseError) -> int:
+    """SQLite's primary result code; 0 for an error of the Python module's own."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 
 def _num_bytes(connection: sqlite3.Connection) -> int:

@@ -30,6 +30,7 @@ def open_store(settings: ServerSettings, environ: Mapping[str, str]) -> Response
     if isinstance(wish, Path):
         directory = wish
     if directory is None:
+        logger.info("responses are kept in memory and end with llmd (--state-dir)")
         return memory_store(settings)
     database = _database(settings, directory)
     try:
@@ -46,7 +47,7 @@ def open_store(settings: ServerSettings, environ: Mapping[str, str]) -> Response
             error,
         )
         return memory_store(settings)
-    logger.debug("responses are kept in %s", database.path)
+    logger.info("responses are kept in %s", database.path)
     return ResponseStore(database)
 
 

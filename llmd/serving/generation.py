@@ -13,7 +13,7 @@ from llmd.core.output import Output, PromptProgress, TokenLogprob
 from llmd.core.request import ChatPrompt, GenerateRequest, TextPrompt
 from llmd.core.sampling import SamplingParams
 from llmd.engine.request import Request
-from llmd.errors import InvalidRequest
+from llmd.errors import InvalidRequest, LlmdError
 from llmd.registry.instance import ModelInstance
 from llmd.registry.registry import ModelRegistry
 from llmd.serving.choice_reader import ChoiceReader, make_readers
@@ -46,6 +46,9 @@ class Generation:
         """What was changed in the messages so that the model's template takes them."""
         self.loosened = loosened
         """Where schemas that are not strict were loosened, as they could not be enforced whole."""
+        self.sampling = engine_request.sampling.override({"seed": engine_request.seed})
+        """What holds, the model's own defaults and the seed that was drawn included."""
+        self.context_size = instance.model.context_size
         self._tokenizer = instance.model.tokenizer
         self._prompts = prompts
         self._request = request
@@ -61,16 +64,26 @@ class Generation:
         """Whether sequence `index` is the first to continue its prompt."""
         return index % self.num_choices == 0
 
+    def prompt_text(self, number: int) -> str:
+        """Prompt `number` as the model got it, with its special tokens."""
+        return self._tokenizer.decode(self._prompts[number].token_ids)
+
     async def events(self) -> AsyncIterator[Event]:
-        """Raises EngineFailed when the engine ends before the generation does."""
+        """Raises EngineFailed when the engine ends before the generation does, or what `fail` was
+        given.
+        """
         request = self._request
         begun: set[int] = set()
+        scored: dict[int, tuple[TokenLogprob | None, ...]] = {}
         if request.echo and request.top_logprobs is None:
             for index in range(self.num_sequences):
                 yield self._echo(index, ())
         async for output in self._outputs:
             if output.prompt_logprobs:
-                yield self._echo(output.index, output.prompt_logprobs)
+                so_far = scored.get(output.index, ()) + output.prompt_logprobs
+                scored[output.index] = so_far
+                if len(so_far) == self.num_prompt_tokens[output.index // self.num_choices]:
+                    yield self._echo(output.index, so_far)
             if output.progress is not None:
                 if output.index not in begun:
                     # The engine's first one may have been merged away, and clients count on it.
@@ -88,18 +101,32 @@ class Generation:
         """Stop it, wherever it is. A plain call, idempotent, for `finally` blocks."""
         self._outputs.abort()
 
+    def fail(self, error: LlmdError) -> None:
+        """Stop it, and unless it is done let `events` end with `error`. A plain call."""
+        if self._outputs.num_unfinished:
+            self._outputs.abort()
+            self._outputs.fail(error)
+
     def _echo(self, index: int, logprobs: tuple[TokenLogprob | None, ...]) -> PromptEcho:
         number = index // self.num_choices
         token_ids = self._prompts[number].token_ids
         prompt = self._request.prompts[number]
-        if token_ids[0] == self._tokenizer.bos_id and self._tokenizer.adds_bos:
-            # The vocabulary's own beginning is no text of the client's.
+        tokenizer = self._tokenizer
+        # Of ids that a client sent it counts on finding each; of a text it finds what it wrote.
+        text = prompt.text if isinstance(prompt, TextPrompt) else None
+        if text == "" or (text is not None and self._has_own_beginning(text, token_ids)):
             token_ids, logprobs = token_ids[1:], logprobs[1:]
-        pieces = [self._tokenizer.token_bytes(token_id) for token_id in token_ids]
-        if isinstance(prompt, TextPrompt) and pieces and not prompt.text.startswith(" "):
-            # Nor is the space that SentencePiece vocabularies put in front.
+        pieces = [tokenizer.token_bytes(token_id) for token_id in token_ids]
+        if text is not None and pieces and not text.startswith(" "):
+            # SentencePiece vocabularies put a space in front.
             pieces[0] = pieces[0].removeprefix(b" ")
         return PromptEcho(index, tuple(pieces), logprobs)
+
+    def _has_own_beginning(self, text: str, token_ids: tuple[int, ...]) -> bool:
+        """Whether the vocabulary put a BOS before the text."""
+        tokenizer = self._tokenizer
+        begins = tokenizer.adds_bos and token_ids[0] == tokenizer.bos_id
+        return begins and not text.startswith(tokenizer.bos_text)
 
     def _finished(self, output: Output) -> Finished:
         assert output.finish_reason is not None and output.timings is not None
@@ -113,6 +140,7 @@ class Generation:
             num_reasoning=output.num_reasoning,
             stop_text=output.stop_text,
             error=output.error,
+            is_request_fault=output.is_request_fault,
             # The others of a prompt found what the first one computed.
             cache_report=output.cache_report if self.is_first_choice(output.index) else None,
         )
@@ -127,16 +155,21 @@ async def start_generation(registry: ModelRegistry, request: GenerateRequest) ->
     # Asked once more on submit; asked here, a busy daemon spends no time on prompts it cannot take.
     instance.client.check_room(len(request.prompts) * request.num_choices)
     is_kept = request.cache_prompt and not request.deterministic
-    prompts = [
-        await encode(
-            instance,
-            prompt,
-            tenant=request.tenant,
-            is_kept=is_kept,
-            cache_report=request.cache_report,
-        )
-        for prompt in request.prompts
-    ]
+    prompts = []
+    for number, prompt in enumerate(request.prompts):
+        try:
+            encoded = await encode(
+                instance,
+                prompt,
+                tenant=request.tenant,
+                is_kept=is_kept,
+                cache_report=request.cache_report,
+            )
+        except InvalidRequest as error:
+            if len(request.prompts) > 1 and error.param == "prompt":
+                error.param = f"prompt.{number}"
+            raise
+        prompts.append(encoded)
     readers = make_readers(instance.format, request, prompts)
     held = await hold(instance, request, prompts[0].chat)
     thought = thought_limits(
@@ -163,9 +196,11 @@ def _engine_request(
         seed=secrets.randbits(31) if sampling.seed is None else sampling.seed,
         num_choices=request.num_choices,
         max_tokens=request.max_tokens,
+        max_generating_ms=request.max_generating_ms,
         stop=request.stop,
         top_logprobs=request.top_logprobs,
         prompt_logprobs=request.echo and request.top_logprobs is not None,
+        scores_end=not any(isinstance(prompt, ChatPrompt) for prompt in request.prompts),
         timings_per_token=request.timings_per_token,
         layouts=layouts if len(layouts) == len(prompts) else (),
         scope=_scope(instance, request),

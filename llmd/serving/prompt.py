@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import assert_never
 
 from llmd.chat.prompt.layout import RenderedConversation
+from llmd.chat.prompt.template import RenderedPrompt
 from llmd.core.message import Tool
 from llmd.core.request import (
     ChatPrompt,
@@ -18,10 +19,10 @@ from llmd.core.request import (
     TokenPrompt,
 )
 from llmd.engine.request import PromptLayout
-from llmd.errors import ContextLengthExceeded, InvalidRequest, Unsupported
+from llmd.errors import ContextLengthExceeded, InvalidRequest
 from llmd.registry.instance import ModelInstance
-from llmd.serving.infill import encode_infill
 from llmd.serving.layout import locate
+from llmd.serving.raw_prompt import encode_raw
 
 LONG_TEXT = 20_000
 """Characters from which on text is rendered and tokenized beside the event loop, not on it."""
@@ -83,6 +84,24 @@ async def encode(
     return encoded
 
 
+async def render(
+    instance: ModelInstance, prompt: ChatPrompt, *, tenant: str = "", opens_answer: bool = True
+) -> str:
+    """The text that the model would get for a chat, without the BOS that its vocabulary puts in
+    front of every prompt. Unless it `opens_answer`, it ends with the last message. Raises
+    InvalidRequest or TemplateFailed.
+    """
+    prompt = replace(prompt, messages=instance.thoughts.put_back(tenant, prompt.messages))
+
+    def rendered() -> str:
+        return _render(instance, prompt, opens_answer=opens_answer).prompt.text
+
+    is_long = _num_characters(prompt) > LONG_TEXT
+    text = await asyncio.to_thread(rendered) if is_long else rendered()
+    tokenizer = instance.model.tokenizer
+    return text.removeprefix(tokenizer.bos_text) if tokenizer.adds_bos else text
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _LayoutWishes:
     message_ends: bool
@@ -93,14 +112,8 @@ def _encode(instance: ModelInstance, prompt: Prompt, wishes: _LayoutWishes) -> E
     match prompt:
         case ChatPrompt():
             return _encode_chat(instance, prompt, wishes)
-        case TextPrompt(text=text):
-            return EncodedPrompt(_encode_text(instance, text))
-        case TokenPrompt(token_ids=token_ids):
-            return EncodedPrompt(_check_ids(instance, token_ids))
-        case MixedPrompt(parts=parts):
-            return EncodedPrompt(_encode_mixed(instance, parts))
-        case InfillPrompt():
-            return EncodedPrompt(_encode_infill(instance, prompt))
+        case TextPrompt() | TokenPrompt() | MixedPrompt() | InfillPrompt():
+            return EncodedPrompt(encode_raw(instance, prompt))
         case _:
             assert_never(prompt)
 
@@ -108,20 +121,10 @@ def _encode(instance: ModelInstance, prompt: Prompt, wishes: _LayoutWishes) -> E
 def _encode_chat(
     instance: ModelInstance, prompt: ChatPrompt, wishes: _LayoutWishes
 ) -> EncodedPrompt:
-    messages, tools = instance.format.prepare(prompt.messages, prompt.tools)
-    fitted = instance.normalizer.normalize(messages, tools)
-    last = fitted.messages[-1] if fitted.messages else None
-    # A last message of the assistant's is the beginning of its answer (prefill).
-    continues_answer = last is not None and last.role == "assistant" and not last.tool_calls
-    template_kwargs = instance.format.thinking_kwargs(prompt.thinking) | prompt.template_kwargs
-    rendered = instance.template.render(
-        fitted.messages,
-        fitted.tools,
-        template_kwargs,
-        continue_final_message=continues_answer,
-    )
+    rendering = _render(instance, prompt)
+    pieces = rendering.prompt.pieces
     tokenizer = instance.model.tokenizer
-    token_ids = tokenizer.encode_pieces(rendered.pieces)
+    token_ids = tokenizer.encode_pieces(pieces)
     if not token_ids:
         raise InvalidRequest(
             "the chat template makes an empty prompt of these messages. Send some text.",
@@ -129,82 +132,53 @@ def _encode_chat(
         )
     layout = None
     if wishes.message_ends and len(token_ids) < instance.model.context_size:
-        conversation = RenderedConversation(
-            text=rendered.text,
-            sent=messages,
-            fitted=fitted.messages,
-            tools=fitted.tools,
-            template_kwargs=template_kwargs,
-            continues_answer=continues_answer,
-        )
         layout = locate(
             instance.layout_finder,
             tokenizer,
-            conversation,
-            rendered.pieces,
+            rendering.conversation,
+            pieces,
             token_ids,
             with_tools=wishes.tools,
         )
-    chat = RenderedChat(rendered.text, prompt.tools)
-    return EncodedPrompt(tuple(token_ids), fitted.changes, layout, chat)
+    chat = RenderedChat(rendering.prompt.text, prompt.tools)
+    return EncodedPrompt(tuple(token_ids), rendering.changes, layout, chat)
 
 
-def _encode_text(instance: ModelInstance, text: str) -> tuple[int, ...]:
-    tokenizer = instance.model.tokenizer
-    token_ids = _encode_beginning(instance, text)
-    if not token_ids:
-        start_id = tokenizer.bos_id if tokenizer.bos_id >= 0 else tokenizer.eos_id
-        if start_id < 0:
-            raise InvalidRequest("the prompt is empty. Send some text.", param="prompt")
-        token_ids = [start_id]
-    return tuple(token_ids)
+@dataclass(frozen=True, slots=True)
+class _Rendering:
+    """A chat as its template wrote it, and the changes that this took."""
+
+    prompt: RenderedPrompt
+    conversation: RenderedConversation
+    changes: tuple[str, ...]
 
 
-def _encode_beginning(instance: ModelInstance, text: str) -> list[int]:
-    """Text that a prompt begins with. BOS is added once, unless the client wrote it."""
-    tokenizer = instance.model.tokenizer
-    token_ids = tokenizer.encode(text, add_special=True, parse_special=True)
-    if tokenizer.adds_bos and token_ids[:2] == [tokenizer.bos_id] * 2:
-        del token_ids[0]
-    return token_ids
-
-
-def _encode_mixed(instance: ModelInstance, parts: tuple[str | int, ...]) -> tuple[int, ...]:
-    tokenizer = instance.model.tokenizer
-    token_ids: list[int] = []
-    for position, part in enumerate(parts):
-        if isinstance(part, int):
-            token_ids.append(part)
-        elif position == 0:
-            token_ids += _encode_beginning(instance, part)
-        else:
-            token_ids += tokenizer.encode_inside(part, parse_special=True)
-    return _check_ids(instance, tuple(token_ids))
-
-
-def _encode_infill(instance: ModelInstance, prompt: InfillPrompt) -> tuple[int, ...]:
-    tokenizer = instance.model.tokenizer
-    if tokenizer.fim_ids is None:
-        raise Unsupported(
-            f"the model {instance.name} has no fill-in-the-middle tokens, so it cannot write "
-            f"before a suffix. Leave {prompt.param!r} out, or serve a code model that has them.",
-            param=prompt.param,
-        )
-    return encode_infill(tokenizer, prompt, context_size=instance.model.context_size)
-
-
-def _check_ids(instance: ModelInstance, token_ids: tuple[int, ...]) -> tuple[int, ...]:
-    num_vocab = instance.model.tokenizer.num_tokens
-    if not token_ids:
-        raise InvalidRequest("the prompt has no tokens. Send at least one.", param="prompt")
-    for position, token_id in enumerate(token_ids):
-        if not 0 <= token_id < num_vocab:
-            raise InvalidRequest(
-                f"token {token_id} at position {position} is not in the vocabulary. Use ids from "
-                f"0 to {num_vocab - 1}.",
-                param="prompt",
-            )
-    return token_ids
+def _render(
+    instance: ModelInstance, prompt: ChatPrompt, *, opens_answer: bool = True
+) -> _Rendering:
+    messages, tools = instance.format.prepare(prompt.messages, prompt.tools)
+    fitted = instance.normalizer.normalize(messages, tools)
+    last = fitted.messages[-1] if fitted.messages else None
+    # A last message of the assistant's is the beginning of its answer (prefill).
+    is_begun = last is not None and last.role == "assistant" and not last.tool_calls
+    continues_answer = is_begun and opens_answer
+    template_kwargs = instance.format.thinking_kwargs(prompt.thinking) | prompt.template_kwargs
+    rendered = instance.template.render(
+        fitted.messages,
+        fitted.tools,
+        template_kwargs,
+        add_generation_prompt=opens_answer,
+        continue_final_message=continues_answer,
+    )
+    conversation = RenderedConversation(
+        text=rendered.text,
+        sent=messages,
+        fitted=fitted.messages,
+        tools=fitted.tools,
+        template_kwargs=template_kwargs,
+        continues_answer=continues_answer,
+    )
+    return _Rendering(rendered, conversation, fitted.changes)
 
 
 def _num_characters(prompt: Prompt) -> int:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llmd.config.model_reference import parts_of
+from llmd.core.embedding import POOLING_BY_NUMBER, Pooling
 from llmd.errors import InvalidModelFile
 from llmd.store.gguf import GgufHeader, TensorInfo, read_header
 from llmd.store.special_tokens import SpecialTokens, read_special_tokens
@@ -77,6 +78,15 @@ class ModelFile:
     @property
     def embedding_length(self) -> int | None:
         return self.header.integer(f"{self.architecture}.embedding_length")
+
+    @property
+    def pooling(self) -> Pooling | None:
+        """How it embeds or ranks; None for a model that writes text. An encoder whose file does
+        not say is pooled as `llmd serve` does.
+        """
+        number = self.header.integer(f"{self.architecture}.pooling_type") or 0
+        is_encoder = self.header.values.get(f"{self.architecture}.attention.causal") is False
+        return POOLING_BY_NUMBER.get(number, Pooling.MEAN if is_encoder else None)
 
     @property
     def num_tokens(self) -> int:

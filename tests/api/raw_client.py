@@ -39,6 +39,9 @@ class RawClient:
             headers[name.lower()] = value.strip()
         return status, headers
 
+    def read(self, size: int) -> bytes:
+        return self._file.read(size)
+
     def chunks(self) -> Iterator[bytes]:
         """The body's chunks, as the server cut them; ends after the last one."""
         while size := int(self._file.readline(), 16):

@@ -220,6 +220,20 @@ def test_a_tool_that_is_not_strict_is_loosened_and_told(client: httpx.Client) ->
     )
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_grammar_without_any_text_is_the_clients_fault(
+    client: httpx.Client, stream: bool
+) -> None:
+    # The thought before it is free, so this shows only when the answer begins.
+    grammar = "root ::= root"
+    answer = client.post("/v1/chat/completions", json=body(grammar=grammar, stream=stream))
+    assert answer.status_code == (200 if stream else 400)
+    event = answer.text.split("data: ")[-2] if stream else answer.text
+    error = json.loads(event)["error"]
+    assert (error["type"], error["code"]) == ("invalid_request_error", "invalid_request")
+    assert error["message"].endswith("Correct or simplify that.")
+
+
 def test_an_answer_begun_by_the_client_cannot_be_held_to_a_form(client: httpx.Client) -> None:
     messages = [*body()["messages"], {"role": "assistant", "content": "{"}]
     error = refusal(client, messages=messages, response_format={"type": "json_object"})

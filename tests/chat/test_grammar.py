@@ -175,7 +175,7 @@ def test_markers_of_content_may_stand_around_a_form() -> None:
     match = matcher(CONTENT, tools=(), final=NUMBER)
     assert match("12") and match("<say>12</say>") and match("<think>a</think><say>12")
     assert matcher(CONTENT, tools=(), final=NUMBER, in_thought=True)("a<say>12</say>")
-    assert not match("<say>a</say>")
+    assert not match("<say>a</say>") and not match("12</say>")
 
 
 def test_a_thought_that_was_never_open_may_be_closed() -> None:
@@ -187,6 +187,7 @@ def test_an_empty_text_may_stand_before_a_required_call() -> None:
     assert matcher(CONTENT, REQUIRED)(f"<say></say>\n{PONG}")
     assert matcher(CONTENT, REQUIRED, in_thought=True)(f"hm<say></say>{PONG}")
     assert not matcher(CONTENT, REQUIRED)(f"<say>Hi.</say>{PONG}")
+    assert not matcher(CONTENT, REQUIRED)(f"</say>{PONG}")
 
 
 def test_the_end_of_a_turn_may_stand_behind_calls() -> None:

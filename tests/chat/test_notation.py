@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from llmd.chat.answer.syntax import MessageSyntax
-from llmd.chat.calls.json_objects import JsonObjects
+from llmd.chat.calls.json_objects import JsonObjects, Slot
 from llmd.chat.calls.pythonic import PythonicCalls
 from llmd.chat.calls.section import Section
 from llmd.chat.calls.tagged import Tagged
@@ -36,6 +36,27 @@ def part(syntax: MessageSyntax, value: dict[str, Any]) -> str | None:
 def test_json_is_held_to_everything(value: dict[str, Any]) -> None:
     assert part(JSON, value) is None
     assert unheld_part(JSON, normalize_schema(EITHER, "parameters")) is None
+
+
+@pytest.mark.parametrize("key", ["", " a", 'a"b', "</x>", "a\nb"])
+def test_names_that_end_too_early_between_tags(key: str) -> None:
+    schema = {"type": "object", "properties": {key: {"type": "string"}}}
+    assert unheld_part(TAGGED, normalize_schema(schema, "parameters")) is not None
+    assert unheld_part(JSON, normalize_schema(schema, "parameters")) is None
+
+
+@pytest.mark.parametrize(
+    ("key", "is_held"), [("a-b", True), ("ü", True), ("a b", False), ("a=b", False)]
+)
+def test_names_of_arguments_in_python(key: str, is_held: bool) -> None:
+    schema = {"type": "object", "properties": {key: {"type": "string"}}}
+    assert (unheld_part(PYTHONIC, normalize_schema(schema, "parameters")) is None) is is_held
+
+
+def test_arguments_in_a_json_string_are_held_to_nothing() -> None:
+    layout = ('{"name": "', Slot.NAME, '", "arguments": ', Slot.ARGUMENTS_TEXT, "}")
+    quoted = MessageSyntax(header="", calls=JsonObjects(SECTION, layout=layout))
+    assert part(quoted, {"type": "string"}) == "#"
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from zoo.bert import RANK, write_bert
 from zoo.broken import BrokenKind, write_broken
 from zoo.llama import write_llama
 from zoo.template import BAD_SYNTAX, CHATML_TOOLS
@@ -147,3 +148,13 @@ def test_the_native_library_is_not_loaded(directory: Path) -> None:
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
+
+
+def test_a_model_that_embeds_has_no_chat_to_describe(directory: Path) -> None:
+    write_bert(directory / "m.gguf")
+    rows = shown("m.gguf")
+    assert rows["pooling"] == "mean: it embeds texts and writes none"
+    assert {"template", "accepts"}.isdisjoint(rows)
+    assert as_json("m.gguf")["pooling"] == "mean"
+    write_bert(directory / "m.gguf", pooling=RANK, with_head=True)
+    assert shown("m.gguf")["pooling"].startswith("rank: it ranks")

@@ -129,6 +129,18 @@ def test_relative_paths_in_a_file_are_meant_from_its_directory(tmp_path: Path) -
     assert model.cache_dir == tmp_path / "elsewhere" / ".." / "cache"
 
 
+@pytest.mark.parametrize(
+    ("wish", "expected"),
+    [("auto", "auto"), ("none", "none"), ("state", Path("elsewhere/state")), ("/s", Path("/s"))],
+)
+def test_a_state_directory_may_be_a_word(tmp_path: Path, wish: str, expected: Path | str) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    path = tmp_path / "elsewhere" / "x.toml"
+    path.write_text(f"[server]\nstate_dir = '{wish}'\n")
+    found = load({}, path, {}, tmp_path).settings.server.state_dir
+    assert found == (tmp_path / expected if isinstance(expected, Path) else expected)
+
+
 @pytest.mark.parametrize("source", ["tiny", "org/repo:Q4_K_M", "/models/a.gguf", "~/a.gguf"])
 def test_a_source_that_is_no_relative_path_stays_as_it_is(tmp_path: Path, source: str) -> None:
     assert configure(tmp_path, f"[model]\nsource = '{source}'\n").settings.model.source == source

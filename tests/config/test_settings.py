@@ -17,9 +17,9 @@ def test_the_defaults_listen_on_this_machine_alone_and_serve_the_bundled_model()
     assert settings.model.source == "tiny"
 
 
-def test_sampling_defaults_cover_every_sampling_parameter_but_the_bias_of_single_tokens() -> None:
+def test_sampling_defaults_cover_every_sampling_parameter_but_a_requests_own() -> None:
     parameters = {field.name for field in fields(SamplingParams)}
-    assert set(SamplingDefaults.model_fields) == parameters - {"logit_bias"}
+    assert set(SamplingDefaults.model_fields) == parameters - {"logit_bias", "infill"}
 
 
 def test_overrides_hold_only_what_is_set_and_fit_sampling_params() -> None:

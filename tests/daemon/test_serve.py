@@ -56,7 +56,8 @@ class Daemon:
 def environment(directory: Path) -> dict[str, str]:
     """Without the settings of whoever runs the tests."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("LLMD_")}
-    return {**kept, "HOME": str(directory), "XDG_CONFIG_HOME": str(directory)}
+    home = str(directory)
+    return {**kept, "HOME": home, "XDG_CONFIG_HOME": home, "XDG_STATE_HOME": home}
 
 
 @contextmanager

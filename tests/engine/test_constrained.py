@@ -286,7 +286,8 @@ def test_progress_is_told_once_when_the_answer_begins_with_a_jump() -> None:
 def test_a_dead_end_is_an_error_and_never_free_text() -> None:
     found = answer(FakeRunner(256), grammar=lark(r'start: /[0-9]/ "a" /[^\s\S]/'))
     assert found.reason is FinishReason.ERROR
-    assert found.last.error is not None and "Correct or simplify that" in found.last.error
+    assert found.last.error is not None and found.last.error.endswith("Correct or simplify that.")
+    assert found.last.is_request_fault
 
 
 def test_others_go_on_beside_one_whose_grammar_fails() -> None:

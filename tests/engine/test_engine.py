@@ -104,6 +104,31 @@ def test_an_end_token_stops_and_leaves_no_text() -> None:
     assert done.reason("a") is FinishReason.STOP
 
 
+@pytest.mark.parametrize(("scores_end", "expected"), [(True, [b"x", b""]), (False, [b"x"])])
+def test_an_end_token_has_a_logprob_where_asked_for(
+    scores_end: bool, expected: list[bytes]
+) -> None:
+    script = {1: ord("x"), 2: END}
+    engine = fake_engine(FakeRunner(64, lambda tokens: script[len(tokens)]))
+    engine.add(fake_request("a", "h", top_logprobs=0, scores_end=scores_end))
+    found = []
+    while not engine.is_idle:
+        found += [each.chosen.text for output in engine.step() for each in output.logprobs]
+    assert found == expected
+
+
+def test_a_sequence_that_generates_for_too_long_ends_with_its_line() -> None:
+    text = "one\ntwo\nthree\n"
+    engine = fake_engine(FakeRunner(64, lambda tokens: ord(text[len(tokens) - 1])))
+    # The clock moves a second with every look at it, and a step looks several times.
+    engine.add(fake_request("a", "h", max_tokens=14, max_generating_ms=1))
+    engine.add(fake_request("b", "h", max_tokens=14, max_generating_ms=10**7))
+    done = run(engine)
+    assert done.texts["a", 0] == "one\n"
+    assert done.reason("a") is FinishReason.LENGTH
+    assert done.texts["b", 0] == text[:14]
+
+
 def test_a_stop_string_ends_the_text_before_it() -> None:
     whole = continuation("hey", 8)
     engine = fake_engine(FakeRunner(64))
@@ -365,6 +390,15 @@ def test_a_deterministic_sequence_has_its_own_steps_in_chunks_of_one_size() -> N
         if ids == {"exact"}:
             sizes.append(batch[0].num_tokens)
     assert sizes == [128, 128, 44, 1, 1]
+
+
+def test_a_deterministic_prompt_that_is_scored_asks_for_no_more_rows_than_there_are() -> None:
+    runner = FakeRunner(1024)  # which counts them
+    engine = fake_engine(runner, context_size=512, max_step_tokens=512)
+    fields = {"deterministic": True, "prompt_logprobs": True, "top_logprobs": 0, "max_tokens": 1}
+    engine.add(fake_request("exact", "x" * 100, **fields))
+    assert run(engine).texts["exact", 0] == continuation("x" * 100, 1)
+    assert [batch[0].num_tokens for batch in runner.batches] == [32, 32, 32, 4]
 
 
 def test_progress_is_told_from_what_was_cached_to_the_whole_prompt() -> None:

@@ -161,6 +161,28 @@ def test_a_tokenizer_that_spells_something_else_forces_less() -> None:
     assert write(constraint, "1abc"[len(forced) :])
 
 
+def test_a_space_that_the_tokenizer_adds_is_neither_forced_nor_allowed() -> None:
+    class Spacing(Vocabulary):
+        """As SentencePiece does; its token HELLO is "hello" with a space in front."""
+
+        def all_bytes(self) -> list[bytes]:
+            return [*super().all_bytes()[:HELLO], b" hello"]
+
+        def encode_inside(self, text: str, *, parse_special: bool) -> list[int]:
+            ahead, special, behind = text.partition("<call>")
+            if not parse_special or not special:
+                return list(text.encode())
+            behind_special = [HELLO] if behind == "hello" else [ord(" "), *behind.encode()]
+            return [*ahead.encode(), CALL, *behind_special]
+
+    compiler = GrammarCompiler(Spacing())
+    for behind in ("hello", "other"):
+        constraint = compiler.compile(GrammarSource("lark", f'start: "<call>{behind}"')).start()
+        assert constraint.forced() == [CALL, *behind.encode()]
+        assert constraint.accept(CALL)
+        assert set(np.flatnonzero(constraint.mask()).tolist()) == {ord(behind[0])}
+
+
 def test_constraints_of_one_grammar_are_apart() -> None:
     compiled = GrammarCompiler(Vocabulary()).compile(GrammarSource("lark", 'start: "ab"'))
     first, second = compiled.start(), compiled.start()

@@ -45,6 +45,7 @@ class Asked:
 @contextmanager
 def loaded(path: Path, settings: ModelSettings, **fields: Any) -> Iterator[Engine]:
     engine, _ = load_engine(path, settings.model_copy(update=fields), lambda share: True)
+    assert isinstance(engine, Engine)
     try:
         yield engine
     finally:

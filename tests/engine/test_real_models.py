@@ -34,6 +34,7 @@ GREEDY = SamplingParams(temperature=0)
 def loaded(path: Path, **fields: Any) -> Iterator[tuple[Engine, LoadedModel]]:
     settings = EXACT_SETTINGS.model_copy(update=fields)
     engine, model = load_engine(path, settings, lambda share: True)
+    assert isinstance(engine, Engine)
     try:
         yield engine, model
     finally:

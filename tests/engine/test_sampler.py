@@ -307,6 +307,16 @@ def test_logprobs_are_natural_and_most_likely_first() -> None:
         assert candidate.text == str(candidate.token_id).encode()
 
 
+def test_watched_tokens_follow_the_most_likely_ones() -> None:
+    row = random_row(2)
+    sampler = Sampler(SamplingParams(temperature=0), Vocabulary(), None)
+    watched = (7, 123)
+    top = sampler.logprob(row, 5, 2, watched).top
+    assert top[:2] == sampler.logprob(row, 5, 2).top
+    expected = [sampler.logprob(row, token_id, 0).chosen for token_id in watched]
+    assert list(top[2:]) == expected
+
+
 def test_equal_logits_are_ordered_by_id() -> None:
     row = np.zeros(NUM_VOCAB, dtype=np.float32)
     top = Sampler(SamplingParams(temperature=0), Vocabulary(), None).logprob(row, 0, 3).top

@@ -41,3 +41,13 @@ def test_flush_shows_what_was_held_back() -> None:
     stream = TextStream(("END",))
     assert stream.feed(b"EN") == ""
     assert stream.flush() == "EN"
+
+
+def test_a_token_that_ends_the_text_comes_last() -> None:
+    stream = TextStream(("END",))
+    stream.feed(b"E", logprob(b"E"))
+    stream.end(logprob(b"</s>"))
+    assert texts(stream) == [], "what it ends is still held back"
+    assert stream.flush() == "E"
+    assert texts(stream) == [b"E", b"</s>"]
+    assert texts(stream) == []

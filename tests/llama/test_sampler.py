@@ -223,3 +223,30 @@ def test_a_second_draw_brings_nothing_back_that_was_truncated(tokenizer: Tokeniz
 def test_there_is_no_second_draw_at_temperature_zero(tokenizer: Tokenizer) -> None:
     params = {"temperature": 0.0, "repeat_penalty": 1.5}
     assert set(redraws(tokenizer, params, [1, 2], num_draws=5)) == {None}
+
+
+def test_infill_over_a_whole_vocabulary_takes_no_longer(tokenizer: Tokenizer) -> None:
+    chain = SamplerChain(SamplingParams(**NEUTRAL, infill=True), tokenizer, seed=1, context_size=64)
+    num_tokens = 1 << 17
+    candidates = np.zeros(num_tokens, dtype=CANDIDATE)
+    candidates["id"] = np.arange(num_tokens) % tokenizer.num_tokens
+    candidates["logit"][0] = 5
+    assert chain.sample(candidates) >= 0
+    chain.free()
+
+
+@pytest.mark.parametrize(("infill", "expected"), [(True, {"end"}), (False, {"end", "word"})])
+def test_infill_ends_where_an_end_is_likely_enough(
+    tokenizer: Tokenizer, infill: bool, expected: set[str]
+) -> None:
+    assert VOCABULARY.eot is not None
+    names = {VOCABULARY.eot: "end", HOT: "word"}
+    params = SamplingParams(**NEUTRAL, infill=infill)
+    chain = SamplerChain(params, tokenizer, seed=1, context_size=64)
+    found = set()
+    for _ in range(100):
+        candidates = np.zeros(2, dtype=CANDIDATE)
+        candidates["id"] = list(names)
+        found.add(names[chain.sample(candidates)])
+    chain.free()
+    assert found == expected

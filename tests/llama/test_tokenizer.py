@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from zoo.llama import write_llama
-from zoo.vocabulary import bpe_vocabulary, spm_vocabulary
+from zoo.llama import write_coder_llama, write_llama
+from zoo.vocabulary import FIM_PIECES, REPOSITORY_PIECES, bpe_vocabulary, spm_vocabulary
 
 from llmd.llama.model import LlamaModel
 from llmd.llama.tokenizer import Tokenizer
@@ -111,6 +111,16 @@ def test_a_piece_longer_than_the_buffer_is_read_whole(tmp_path: Path) -> None:
     model.free()
 
 
+@pytest.mark.parametrize(("length", "suits"), [(512, True), (513, False)])
+def test_a_token_longer_than_the_infill_samplers_buffer_is_known(
+    tmp_path: Path, length: int, suits: bool
+) -> None:
+    vocabulary = spm_vocabulary(user_defined=["x" * length])
+    model = LlamaModel(write_llama(tmp_path / "model.gguf", vocabulary=vocabulary))
+    assert model.tokenizer.suits_infill is suits
+    model.free()
+
+
 def test_ids_out_of_range_have_no_text(tokenizer: Tokenizer) -> None:
     assert tokenizer.token_text(-1) == tokenizer.token_text(tokenizer.num_tokens) == ""
 
@@ -128,7 +138,18 @@ def test_control_and_marker_texts_are_told_apart(tokenizer: Tokenizer) -> None:
 
 def test_a_vocabulary_without_infill_tokens_has_none(tokenizer: Tokenizer) -> None:
     assert tokenizer.fim_ids is None
+    assert tokenizer.fim_repository_id == tokenizer.fim_file_id == -1
     assert tokenizer.suppressed_ids == ()
+
+
+def test_infill_tokens_are_known_by_their_text(tmp_path: Path) -> None:
+    vocabulary = bpe_vocabulary("qwen2", user_defined=(*FIM_PIECES, *REPOSITORY_PIECES))
+    model = LlamaModel(write_coder_llama(tmp_path / "model.gguf"))
+    tokenizer = model.tokenizer
+    assert tokenizer.fim_ids == tuple(map(vocabulary.id_of, FIM_PIECES))
+    found = tokenizer.fim_repository_id, tokenizer.fim_file_id
+    assert found == tuple(map(vocabulary.id_of, REPOSITORY_PIECES))
+    model.free()
 
 
 @settings(max_examples=150, deadline=None)
@@ -137,8 +158,12 @@ def test_any_text_comes_back(tokenizers: dict[str, Tokenizer], text: str) -> Non
     for name, tokenizer in tokenizers.items():
         token_ids = tokenizer.encode(text, add_special=False, parse_special=False)
         assert all(0 <= token_id < tokenizer.num_tokens for token_id in token_ids)
-        # SentencePiece puts a space in front, unless a user-defined token stands there.
-        spellings = {text, f" {text}"} if name == "spm" else {text}
+        spellings = {text}
+        if name == "spm":
+            # SentencePiece writes spaces as U+2581 and so knows no other, and puts one in front,
+            # unless a user-defined token stands there.
+            spaced = text.replace("\u2581", " ")
+            spellings = {spaced, f" {spaced}"}
         assert tokenizer.decode(token_ids) in spellings
 
 

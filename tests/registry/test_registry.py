@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from fake_server import FakeInstance, HeldRunner
+from zoo.bert import write_bert
 from zoo.llama import write_llama
 
 from llmd.chat.prompt.default_template import DEFAULT_TEMPLATE
@@ -20,6 +21,7 @@ from llmd.errors import (
     LlmdError,
     ModelLoading,
     ModelNotFound,
+    Unsupported,
 )
 from llmd.registry.instance import ModelInstance, ModelState
 from llmd.registry.registry import ModelRegistry
@@ -74,6 +76,27 @@ def test_among_several_the_name_decides() -> None:
         for name in ("third", None):
             with pytest.raises(ModelNotFound, match="fake, org/second"):
                 await registry.lease(name)
+        await registry.close()
+
+    run(work)
+
+
+def test_a_lease_is_of_the_kind_of_model_that_is_meant(tmp_path: Path) -> None:
+    async def work() -> None:
+        writes = ModelInstance(
+            "writes", write_llama(tmp_path / "llama.gguf"), ModelSettings(threads=1)
+        )
+        embeds = ModelInstance("embeds", write_bert(tmp_path / "bert.gguf"), writes._settings)
+        registry = ModelRegistry([writes, embeds])
+        await writes.load()
+        await embeds.load()
+        assert await registry.lease("writes") is await registry.lease_any("writes") is writes
+        assert await registry.lease_pooling("embeds") is embeds
+        assert await registry.lease_any("embeds") is embeds
+        with pytest.raises(Unsupported, match="embeds texts and writes none"):
+            await registry.lease("embeds")
+        with pytest.raises(Unsupported, match="llmd serve MODEL --embeddings"):
+            await registry.lease_pooling("writes")
         await registry.close()
 
     run(work)

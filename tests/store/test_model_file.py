@@ -5,9 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from gguf import GGUFWriter
+from zoo.bert import write_bert
 from zoo.llama import write_llama
 from zoo.template import CHATML
 
+from llmd.core.embedding import POOLING_BY_NUMBER, Pooling
 from llmd.errors import InvalidModelFile, ModelFileNotFound
 from llmd.llama.model import LlamaModel
 from llmd.store.model_file import read_model_file
@@ -111,3 +113,11 @@ def test_a_file_without_an_architecture_is_no_model(tmp_path: Path) -> None:
     path.write_bytes(b"GGUF" + (3).to_bytes(4, "little") + bytes(16))
     with pytest.raises(InvalidModelFile, match="names no architecture"):
         read_model_file(path)
+
+
+@pytest.mark.gguf
+def test_it_knows_which_models_embed(tmp_path: Path) -> None:
+    path = tmp_path / "m.gguf"
+    for number, pooling in (*POOLING_BY_NUMBER.items(), (None, Pooling.MEAN), (0, Pooling.MEAN)):
+        assert read_model_file(write_bert(path, pooling=number)).pooling is pooling
+    assert read_model_file(write_llama(path)).pooling is None

@@ -22,12 +22,15 @@ def write_gemma3(
     context_length: int = 2048,
     sliding_window: int = 32,
     chat_template: str | None = CHATML,
+    architecture: str = "gemma3",
     name: str = "tiny gemma3",
 ) -> Path:
-    """Sliding-window attention: what has left the window cannot be taken up again."""
+    """Sliding-window attention: what has left the window cannot be taken up again. As
+    `gemma-embedding` its tokens see those behind them too, of which the file says nothing.
+    """
     vocabulary = spm_vocabulary()
     windowed = [True, True, True, False]
-    model = ModelFile("gemma3", vocabulary, seed=seed)
+    model = ModelFile(architecture, vocabulary, seed=seed)
     model.set_general(name=name, chat_template=chat_template, sampling={})
     model.set_keys(
         {

@@ -9,7 +9,15 @@ import numpy as np
 
 from zoo.model_file import KeyValue, ModelFile
 from zoo.template import CHATML
-from zoo.vocabulary import TokenType, Vocabulary, byte_vocabulary, spm_vocabulary
+from zoo.vocabulary import (
+    FIM_PIECES,
+    REPOSITORY_PIECES,
+    TokenType,
+    Vocabulary,
+    bpe_vocabulary,
+    byte_vocabulary,
+    spm_vocabulary,
+)
 
 _NUM_HEADS = 2
 _NUM_KV_HEADS = 1
@@ -87,6 +95,12 @@ def write_bytes_llama(path: Path, *, seed: int = 0, name: str = "tiny bytes") ->
     silent = (TokenType.UNKNOWN, TokenType.CONTROL, TokenType.USER_DEFINED, TokenType.NORMAL)
     model.output(64, silent=silent, end_scale=0.0)
     return model.write(path)
+
+
+def write_coder_llama(path: Path, *, seed: int = 0, name: str = "tiny coder") -> Path:
+    """A llama with byte-level tokens and Qwen's for filling a gap in a file of a repository."""
+    vocabulary = bpe_vocabulary("qwen2", user_defined=(*FIM_PIECES, *REPOSITORY_PIECES))
+    return write_llama(path, seed=seed, vocabulary=vocabulary, name=name)
 
 
 def write_scripted_llama(

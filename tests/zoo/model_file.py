@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from zoo.vocabulary import TokenType, Vocabulary
 
-KeyValue = bool | int | float | str | Sequence[int]
+KeyValue = bool | int | float | str | Sequence[int] | Sequence[str]
 Array = NDArray[np.float32]
 
 OUTPUT_SCALE = 3.0
@@ -46,6 +46,13 @@ class ModelFile:
         if chat_template is not None:
             self._keys["tokenizer.chat_template"] = chat_template
         self._keys.update({f"general.sampling.{key}": value for key, value in sampling.items()})
+
+    def set_tokenizer_key(self, key: str, value: KeyValue) -> None:
+        self._keys[f"tokenizer.ggml.{key}"] = value
+
+    def set_chat_template(self, name: str, source: str) -> None:
+        """A template beside the default one."""
+        self._keys[f"tokenizer.chat_template.{name}"] = source
 
     def tensor(self, name: str, values: Array) -> None:
         self._tensors[name] = values.astype(np.float32)

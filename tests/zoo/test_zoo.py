@@ -9,11 +9,18 @@ from pathlib import Path
 import llama_cpp
 import pytest
 
+from zoo.bert import write_bert
 from zoo.broken import BrokenKind, write_broken
 from zoo.gemma3 import write_gemma3
 from zoo.lfm2 import write_lfm2
-from zoo.llama import write_bytes_llama, write_llama, write_scripted_llama
+from zoo.llama import (
+    write_bytes_llama,
+    write_coder_llama,
+    write_llama,
+    write_scripted_llama,
+)
 from zoo.mamba import write_mamba
+from zoo.qwen3 import write_qwen3
 from zoo.qwen35 import write_qwen35
 from zoo.vocabulary import bpe_vocabulary, spm_vocabulary
 
@@ -73,7 +80,16 @@ def generate(model: llama_cpp.llama_model_p, prompt: bytes, num_tokens: int) -> 
 
 @pytest.mark.parametrize(
     "write",
-    [write_llama, write_bytes_llama, write_gemma3, write_mamba, write_lfm2, write_qwen35],
+    [
+        write_llama,
+        write_bytes_llama,
+        write_coder_llama,
+        write_gemma3,
+        write_mamba,
+        write_lfm2,
+        write_qwen3,
+        write_qwen35,
+    ],
 )
 def test_every_model_loads_and_generates(write: Callable[[Path], Path], tmp_path: Path) -> None:
     with loaded(write(tmp_path / "model.gguf")) as model:
@@ -118,6 +134,14 @@ def test_the_same_seed_writes_the_same_file(tmp_path: Path) -> None:
     first = write_llama(tmp_path / "first.gguf", seed=7)
     second = write_llama(tmp_path / "second.gguf", seed=7)
     assert first.read_bytes() == second.read_bytes()
+
+
+def test_a_wordpiece_vocabulary_knows_words_and_what_is_inside_of_them(tmp_path: Path) -> None:
+    with loaded(write_bert(tmp_path / "model.gguf")) as model:
+        assert model
+        pieces = [piece(model, token) for token in tokenize(model, b"the water is 42% hot")]
+    expected = [b"[CLS]", b" the", b" water", b" is", b" 4", b"2", b" %", b" hot", b"[SEP]"]
+    assert pieces == expected
 
 
 def test_a_script_is_spoken_to_its_end(tmp_path: Path) -> None:

@@ -11,6 +11,9 @@ from words import WORDS
 
 CONTROL_PIECES = ("<|im_start|>", "<|im_end|>")
 USER_DEFINED_PIECES = ("<think>", "</think>", "<tool_call>", "</tool_call>")
+FIM_PIECES = ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>")
+REPOSITORY_PIECES = ("<|repo_name|>", "<|file_sep|>")
+"""llama.cpp knows these and FIM_PIECES by their text, as Qwen's."""
 
 
 class TokenType(IntEnum):
@@ -36,6 +39,7 @@ class Vocabulary:
     eos: int | None = None
     eot: int | None = None
     unknown: int | None = None
+    separator: int | None = None
 
     def __len__(self) -> int:
         return len(self.pieces)
@@ -65,6 +69,7 @@ class Vocabulary:
             (self.eos, writer.add_eos_token_id),
             (self.eot, writer.add_eot_token_id),
             (self.unknown, writer.add_unk_token_id),
+            (self.separator, writer.add_sep_token_id),
         ):
             if token is not None:
                 add(token)
@@ -122,6 +127,19 @@ def byte_vocabulary() -> Vocabulary:
     """SentencePiece-like with nothing but the byte tokens, the space and the special tokens."""
     entries = [*_SPM_HEAD, ("\u2581", TokenType.NORMAL), *_special_pieces(())]
     return _build("llama", None, entries, (), _SPM_NAMED)
+
+
+def wordpiece_vocabulary() -> Vocabulary:
+    """WordPiece, as BERT's: words and printable ASCII, at the beginning of a word (behind U+2581)
+    and inside of one. [CLS] begins every text and [SEP] ends it.
+    """
+    specials = [(f"[{name}]", TokenType.CONTROL) for name in ("PAD", "CLS", "SEP", "MASK")]
+    singles = [chr(code) for code in (*range(0x21, 0x41), *range(0x5B, 0x7F))]  # it lowercases
+    starts = dict.fromkeys(f"\u2581{piece}" for piece in (*singles, *WORDS))
+    normal = [(piece, TokenType.NORMAL) for piece in (*starts, *singles)]
+    entries = [*specials, ("[UNK]", TokenType.UNKNOWN), *normal]
+    named = {"bos": "[CLS]", "separator": "[SEP]", "unknown": "[UNK]"}
+    return _build("bert", None, entries, (), named)
 
 
 def byte_characters() -> tuple[str, ...]:

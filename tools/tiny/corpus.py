@@ -330,7 +330,7 @@ MIX: dict[Callable[[Values], Dialogue], float] = {
     persona: 0.3,
     basics: 0.7,
     repetition: 1.3,
-    structured: 8.0,
+    structured: 11.0,
     tool_series: 3.5,
     tool_call: 5.0,
     tool_answer: 1.3,

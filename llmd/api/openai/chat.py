@@ -12,6 +12,7 @@ from llmd.api.early_stream import open_stream
 from llmd.api.openai.encode_chat import ChatEncoder, encode_completion
 from llmd.api.openai.schema_chat import ChatCompletionRequest
 from llmd.api.openai.stream import failure, stream
+from llmd.api.session import session_of
 from llmd.api.state import ApiState, state_of
 from llmd.api.tenant import tenant_of
 from llmd.serving.generation import Generation, start_generation
@@ -24,11 +25,17 @@ async def create(request: Request) -> ASGIApp:
     body = await json_body.read(
         request, ChatCompletionRequest, max_bytes=state.settings.max_body_bytes
     )
-    return await until_disconnect(request.receive, _answer(state, body, tenant_of(request)))
+    session = session_of(request, body.session)
+    return await until_disconnect(
+        request.receive, _answer(state, body, tenant_of(request), session)
+    )
 
 
-async def _answer(state: ApiState, body: ChatCompletionRequest, tenant: str) -> ASGIApp:
-    start = start_generation(state.registry, body.to_core(tenant=tenant))
+async def _answer(
+    state: ApiState, body: ChatCompletionRequest, tenant: str, session: str | None
+) -> ASGIApp:
+    wanted = body.to_core(tenant=tenant)
+    start = state.sessions.start(tenant, session, lambda: start_generation(state.registry, wanted))
     if body.stream:
         return await open_stream(
             start,

@@ -13,6 +13,7 @@ from llmd.api.openai.chat import change_headers
 from llmd.api.openai.encode_completions import CompletionEncoder, encode_completion
 from llmd.api.openai.schema_completions import CompletionRequest
 from llmd.api.openai.stream import failure, stream
+from llmd.api.session import session_of
 from llmd.api.state import ApiState, state_of
 from llmd.api.tenant import tenant_of
 from llmd.serving.generation import start_generation
@@ -21,11 +22,17 @@ from llmd.serving.generation import start_generation
 async def create(request: Request) -> ASGIApp:
     state = state_of(request)
     body = await json_body.read(request, CompletionRequest, max_bytes=state.settings.max_body_bytes)
-    return await until_disconnect(request.receive, _answer(state, body, tenant_of(request)))
+    session = session_of(request, body.session)
+    return await until_disconnect(
+        request.receive, _answer(state, body, tenant_of(request), session)
+    )
 
 
-async def _answer(state: ApiState, body: CompletionRequest, tenant: str) -> ASGIApp:
-    start = start_generation(state.registry, body.to_core(tenant=tenant))
+async def _answer(
+    state: ApiState, body: CompletionRequest, tenant: str, session: str | None
+) -> ASGIApp:
+    wanted = body.to_core(tenant=tenant)
+    start = state.sessions.start(tenant, session, lambda: start_generation(state.registry, wanted))
     if body.stream:
         return await open_stream(
             start,

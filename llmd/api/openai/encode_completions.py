@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from codecs import getincrementaldecoder
 from collections.abc import Sequence
 from typing import Any, assert_never
 
@@ -29,11 +30,12 @@ class LegacyLogprobs:
     """The logprobs object of one choice: parallel arrays over its tokens."""
 
     def __init__(self) -> None:
-        self._offset = 0
+        self._decoder = getincrementaldecoder("utf-8")("replace")
+        self._num_characters = 0
 
     def encode(self, tokens: Sequence[tuple[bytes, TokenLogprob | None]]) -> dict[str, Any]:
         """Tokens with their logprobs (None for the first of a prompt); offsets go on from the
-        last call, in characters.
+        last call, in characters of the text. A token that ends the text stands there as well.
         """
         encoded: dict[str, list[Any]] = {
             "tokens": [],
@@ -42,22 +44,35 @@ class LegacyLogprobs:
             "text_offset": [],
         }
         for data, logprob in tokens:
-            text = data.decode("utf-8", "replace")
-            encoded["tokens"].append(text)
-            encoded["text_offset"].append(self._offset)
+            name = token_name(data)
+            encoded["tokens"].append(name)
+            encoded["text_offset"].append(self._num_characters)
             chosen = None if logprob is None else max(logprob.chosen.logprob, MIN_LOGPROB)
             encoded["token_logprobs"].append(chosen)
-            encoded["top_logprobs"].append(None if logprob is None else _top(logprob))
-            self._offset += len(text)
+            encoded["top_logprobs"].append(None if logprob is None else _top(logprob, name))
+            self._num_characters += len(self._decoder.decode(data))
         return encoded
 
 
-def _top(logprob: TokenLogprob) -> dict[str, float]:
+def token_name(data: bytes) -> str:
+    """A token's text; where it is a part of a character, `bytes:\\xe2\\x80` as OpenAI writes it."""
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return "bytes:" + "".join(f"\\x{byte:02x}" for byte in data)
+
+
+def _top(logprob: TokenLogprob, chosen_name: str) -> dict[str, float]:
+    """The likeliest tokens and the chosen one. Where two have the same text it is the likelier
+    one's entry: evaluations compare the chosen one's logprob with the largest.
+    """
+    found: dict[str, float] = {}
     candidates: tuple[Candidate, ...] = (*logprob.top, logprob.chosen)
-    return {
-        candidate.text.decode("utf-8", "replace"): max(candidate.logprob, MIN_LOGPROB)
-        for candidate in candidates
-    }
+    for candidate in candidates:
+        is_chosen = candidate.token_id == logprob.chosen.token_id
+        name = chosen_name if is_chosen else token_name(candidate.text)
+        found[name] = max(candidate.logprob, MIN_LOGPROB, found.get(name, MIN_LOGPROB))
+    return found
 
 
 class _Choice:

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from llmd.api.state import state_of
+from llmd.core.embedding import Pooling
 from llmd.registry.instance import ModelInstance
 
 
@@ -35,17 +36,24 @@ def _encode(instance: ModelInstance) -> dict[str, Any]:
     model = instance.model
     # Clients learn the window that really holds from one of these, each from its own key.
     window = model.context_size
+    modality, capabilities = "text", ["completion", "chat"]
+    if model.pooling is not None:
+        ranks = model.pooling.pooling is Pooling.RANK
+        modality, capabilities = ("score", ["rerank"]) if ranks else ("embedding", ["embedding"])
+    elif model.tokenizer.fim_ids is not None:
+        capabilities.append("insert")
     encoded |= {
         "context_length": window,
         "max_context_length": window,
         "loaded_context_length": window,
         "max_model_len": window,
+        "context_window": window,
         "architecture": {
             "name": model.architecture,
             "input_modalities": ["text"],
-            "output_modalities": ["text"],
+            "output_modalities": [modality],
         },
-        "capabilities": ["completion", "chat"],
+        "capabilities": capabilities,
         "meta": {
             "n_ctx": window,
             "n_ctx_train": model.train_context_length,
@@ -56,6 +64,10 @@ def _encode(instance: ModelInstance) -> dict[str, Any]:
             "description": model.description,
         },
     }
+    if model.pooling is not None:
+        encoded["pooling"] = model.pooling.pooling.value
+        if model.pooling.pooling is not Pooling.RANK:
+            encoded["dimensions"] = model.pooling.num_dimensions
     return encoded
 
 

@@ -38,7 +38,7 @@ class MessageToolCall(JsonModel):
         return ToolCall(
             id=self.id,
             name=self.function.name,
-            arguments=_parse_arguments(self.function.arguments),
+            arguments=parse_arguments(self.function.arguments),
         )
 
 
@@ -87,6 +87,7 @@ class ChatCompletionRequest(ThinkingFields, SamplingFields):
     logprobs: bool = False
     top_logprobs: Annotated[int, Field(ge=0, le=MAX_TOP_LOGPROBS)] | None = None
     tools: list[dict[str, Any]] = []
+    functions: Any = None
     tool_choice: Literal["auto", "none", "required"] | ToolChoiceObject = "auto"
     parallel_tool_calls: bool = True
     response_format: ResponseFormat | None = None
@@ -122,6 +123,12 @@ class ChatCompletionRequest(ThinkingFields, SamplingFields):
 
     def _prompt(self) -> ChatPrompt:
         messages = tuple(m.to_core(index) for index, m in enumerate(self.messages))
+        if self.functions:
+            raise Unsupported(
+                "functions are called tools today. Send them as 'tools', and 'tool_choice' in the "
+                "place of 'function_call'.",
+                param="functions",
+            )
         tools, tool_choice = read_tools(self.tools, self.tool_choice)
         return ChatPrompt(
             messages=messages,
@@ -134,7 +141,8 @@ class ChatCompletionRequest(ThinkingFields, SamplingFields):
         )
 
 
-def _parse_arguments(arguments: str | dict[str, Any]) -> dict[str, Any] | str:
+def parse_arguments(arguments: str | dict[str, Any]) -> dict[str, Any] | str:
+    """The object that a call's JSON text holds, or the text where it holds none."""
     if isinstance(arguments, dict):
         return arguments
     try:

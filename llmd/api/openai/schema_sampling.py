@@ -7,12 +7,14 @@ from typing import Annotated, Any
 from pydantic import Field, field_validator
 
 from llmd.api.json_body import JsonModel
-from llmd.errors import Unsupported
+from llmd.api.openai.samplers import only_samplers
+from llmd.errors import InvalidRequest, Unsupported
 
 MAX_CHOICES = 128
 MAX_PRIORITY = 100
 MAX_STOP_STRINGS = 64
 MAX_STOP_LENGTH = 1024
+MAX_SESSION = 256
 BANNED = float("-inf")
 
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -32,7 +34,7 @@ class StreamOptions(JsonModel):
 
 class SamplingFields(JsonModel):
     """OpenAI's sampling fields, those of llama-server under its names, and llmd's own:
-    `cache_report`, `deterministic` and `priority`.
+    `cache_report`, `deterministic`, `priority` and `session`.
     """
 
     model: str | None = None
@@ -43,7 +45,7 @@ class SamplingFields(JsonModel):
     n_predict: Annotated[int, Field(ge=-2)] | None = None
     stop: str | list[str] | None = None
     seed: int | None = None
-    logit_bias: dict[str, float] | list[tuple[int, float | bool]] | None = None
+    logit_bias: dict[str, float] | list[list[int | float | bool]] | None = None
     ignore_eos: bool | None = None
     timings_per_token: bool = False
     return_progress: bool = False
@@ -51,6 +53,7 @@ class SamplingFields(JsonModel):
     cache_report: bool = False
     deterministic: bool = False
     priority: Annotated[int, Field(ge=-MAX_PRIORITY, le=MAX_PRIORITY)] = 0
+    session: Annotated[str, Field(max_length=MAX_SESSION)] | None = None
 
     temperature: NonNegative | None = None
     dynatemp_range: NonNegative | None = None
@@ -75,6 +78,7 @@ class SamplingFields(JsonModel):
     mirostat: Annotated[int, Field(ge=0, le=2)] | None = None
     mirostat_tau: NonNegative | None = None
     mirostat_eta: NonNegative | None = None
+    samplers: list[str] | str | None = None
 
     grammar: str | None = None
     json_schema: Any = None
@@ -108,6 +112,8 @@ class SamplingFields(JsonModel):
             overrides["dry_sequence_breakers"] = tuple(filter(None, self.dry_sequence_breakers))
         if self.logit_bias:
             overrides["logit_bias"] = self._biases()
+        if self.samplers is not None:
+            overrides |= only_samplers(self.samplers)
         return overrides
 
     def token_limit(self) -> int | None:
@@ -125,9 +131,20 @@ class SamplingFields(JsonModel):
     def _biases(self) -> tuple[tuple[int, float], ...]:
         bias = self.logit_bias or {}
         if isinstance(bias, list):
-            return tuple((token, BANNED if value is False else float(value))
-                         for token, value in bias)  # fmt: skip
+            return tuple(_pair(entry, position) for position, entry in enumerate(bias))
         return tuple((_token_id(key), value) for key, value in bias.items())
+
+
+def _pair(entry: list[int | float | bool], position: int) -> tuple[int, float]:
+    """llama-server's form: a token and its bias, False to ban it."""
+    match entry:
+        case [int(token), value] if not isinstance(token, bool) and value is not True:
+            return token, BANNED if value is False else float(value)
+    raise InvalidRequest(
+        "an entry of a logit_bias list is a token id with a number, or with false to ban it. "
+        "Send such pairs.",
+        param=f"logit_bias.{position}",
+    )
 
 
 def _token_id(key: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -11,6 +12,9 @@ from llmd.core.request import ToolChoice, ToolChoiceMode
 from llmd.errors import InvalidRequest, Unsupported
 
 Mode = Literal["auto", "none", "required"]
+
+_UNWRITABLE = re.compile(r"""[\s\x00-\x1f\x7f"'\\<>{}()\[\]]""")
+"""Not in names: where models write them bare, these end a name."""
 
 
 class FunctionName(JsonModel):
@@ -58,6 +62,11 @@ def read_tools(
             _check_known(name, tools, f"tool_choice.allowed_tools.tools.{index}.function.name")
         chosen = tuple(tool for tool in tools if tool.name in names)
         return read_choice_of(chosen, allowed.mode)
+    if choice.type == "function" and choice.function is None:
+        raise InvalidRequest(
+            "tool_choice names no function. Send {'type': 'function', 'function': {'name': ...}}.",
+            param="tool_choice.function.name",
+        )
     if choice.type != "function" or choice.function is None:
         raise Unsupported(
             f"a tool_choice of type {choice.type!r} is not known here. Send 'auto', 'none', "
@@ -93,6 +102,11 @@ def _read_tool(index: int, definition: dict[str, Any]) -> Tool:
     if not isinstance(name, str) or not name:
         raise InvalidRequest(
             "the tool has no name. Describe it as {'function': {'name': ..., 'parameters': ...}}.",
+            param=f"tools.{index}.function.name",
+        )
+    if found := _UNWRITABLE.search(name):
+        raise InvalidRequest(
+            f"a tool's name cannot hold {found.group()!r}. Use letters, digits, '_' and '-'.",
             param=f"tools.{index}.function.name",
         )
     assert isinstance(function, dict)

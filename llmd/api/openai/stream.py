@@ -13,7 +13,7 @@ from llmd.api.openai.encode_cache import cache_report, prompt_progress
 from llmd.api.openai.encode_usage import timings, total_timings, usage
 from llmd.core.event import Event, Finished
 from llmd.core.output import CacheReport, FinishReason, PromptProgress, Timings
-from llmd.errors import EngineFailed, LlmdError
+from llmd.errors import EngineFailed, InvalidRequest, LlmdError
 from llmd.serving.generation import Generation
 
 DONE = b"data: [DONE]\n\n"
@@ -79,8 +79,10 @@ def finish_reason(end: Finished) -> str:
 
 
 def raise_failure(event: Event) -> None:
-    """Raises EngineFailed for a choice that ended with an error."""
+    """Raises InvalidRequest or EngineFailed for a choice that ended with an error."""
     if isinstance(event, Finished) and event.reason is FinishReason.ERROR:
+        if event.is_request_fault and event.error:
+            raise InvalidRequest(event.error)
         raise EngineFailed(event.error or "the engine failed. Try again.")
 
 

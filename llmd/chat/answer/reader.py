@@ -73,7 +73,10 @@ class FrameReader:
         # Within a thought a mere tag around the content may be a word like others.
         interrupting += _control_token(self._content_open)
         markers = {
-            _State.SEAM: (*(thought or ()), content[0], *openers, *ends, *noise),
+            _State.SEAM: (
+                *(*(thought or ()), content[0], *_control_token(content[1])),
+                *(*openers, *ends, *noise),
+            ),
             _State.TEXT: (*_control_token(self._thought_open), *openers, *ends, *noise),
             _State.THOUGHT: (self._thought_close, *interrupting, *ends),
         }
@@ -213,7 +216,8 @@ class FrameReader:
             self._is_content_open = bool(self._content_close)
             self._state = _State.TEXT
         else:
-            # Noise, perhaps the model's header for a further message of the same turn.
+            # Noise, perhaps the model's header for a further message of the same turn, or the end
+            # of a content that was not opened.
             self._state = _State.SEAM
 
     def _take(self, pieces: list[Piece]) -> None:

@@ -32,7 +32,13 @@ class Slot(Enum):
     ID = auto()
 
 
-HERMES_LAYOUT = ('{"name": "', Slot.NAME, '", "arguments": ', Slot.ARGUMENTS, "}")
+HERMES_LAYOUT: tuple[str | Slot, ...] = (
+    '{"name": "',
+    Slot.NAME,
+    '", "arguments": ',
+    Slot.ARGUMENTS,
+    "}",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +52,7 @@ class JsonObjects:
     name: Path = ("name",)
     arguments: Path = ("arguments",)
     id: Path | None = None
-    layout: tuple[str | Slot, ...] = (
-        '{"name": "',
-        Slot.NAME,
-        '", "arguments": ',
-        Slot.ARGUMENTS,
-        "}",
-    )
+    layout: tuple[str | Slot, ...] = HERMES_LAYOUT
     ends_thoughts: bool = False
 
     @property

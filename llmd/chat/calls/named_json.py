@@ -14,18 +14,22 @@ from functools import lru_cache
 from llmd.chat.answer.scan import EndOfText, Steps
 from llmd.chat.calls.base import GrammarRules, ToolSchemas
 from llmd.chat.calls.json_objects import Slot
-from llmd.chat.calls.section import Section, SectionReader, chunks
+from llmd.chat.calls.section import Section, SectionReader, chunks, word_stops
 from llmd.core.message import Tool
+
+_ID = "/[A-Za-z0-9_-]{1,64}/"
 
 
 @dataclass(frozen=True, slots=True)
 class NamedJson:
     """`words` are the slots between a call's opener and its arguments, the name and perhaps an id,
-    each with the literal text behind it.
+    each with the literal text behind it. `before_id` stands between the arguments and an id behind
+    them, empty where there is none.
     """
 
     section: Section
     words: tuple[tuple[Slot, str], ...] = ((Slot.NAME, ""),)
+    before_id: str = ""
     ends_thoughts: bool = False
 
     @property
@@ -46,10 +50,12 @@ class NamedJson:
     def _call(self, rules: GrammarRules, schemas: ToolSchemas, name: str) -> str:
         parts: list[str] = []
         for slot, literal in self.words:
-            parts.append(rules.literal(name) if slot is Slot.NAME else "/[A-Za-z0-9_-]{1,64}/")
+            parts.append(rules.literal(name) if slot is Slot.NAME else _ID)
             if literal:
                 parts.append(rules.literal(literal))
         parts.append(rules.json(schemas.object_schema(name)))
+        if self.before_id:
+            parts += [rules.literal(self.before_id), _ID]
         return rules.add(f"call_{name}", " ".join(parts))
 
 
@@ -58,13 +64,16 @@ class NamedJsonReader(SectionReader):
 
     def __init__(self, syntax: NamedJson, opener: str) -> None:
         self._words = syntax.words
+        self._before_id = chunks(syntax.before_id)
+        self._held: list[str] | None = None
+        """Arguments that wait for their call's id, which its first piece tells."""
         super().__init__(syntax.section, opener)
 
     def read_call(self) -> Steps[bool]:
         words: dict[Slot, str] = {}
         waiting = list(self._words)
         while waiting:
-            stops = "".join(chunk[0] for _, literal in waiting for chunk in chunks(literal)[:1])
+            stops = word_stops([literal for _, literal in waiting])
             yield from self.scan.blanks()
             text = yield from self.scan.run(_word(stops))
             slots = [waiting[0][0]]
@@ -95,16 +104,43 @@ class NamedJsonReader(SectionReader):
         if found is None and not self._words[-1][1].strip():
             # Nothing says that the name is whole.
             raise EndOfText
-        self.call(name, id)
+        if self._before_id:
+            self._held = []
+        else:
+            self.call(name, id)
         self.scan.put_back(found or "")
-        if found == "{":
-            yield from self.json_arguments()
-        elif found or not self.scan.is_cut:
-            self.give_arguments("{}")
+        try:
+            if found == "{":
+                yield from self.json_arguments()
+            elif found or not self.scan.is_cut:
+                self.give_arguments("{}")
+            if self._before_id:
+                id = (yield from self._read_id()) or id
+        finally:
+            # At the end of the text too.
+            if self._held is not None:
+                arguments, self._held = "".join(self._held), None
+                self.call(name, id)
+                self.give_arguments(arguments)
         return True
+
+    def _read_id(self) -> Steps[str]:
+        """The id behind the arguments, "" where it is left out."""
+        for chunk in self._before_id:
+            found = yield from self.scan.behind_blanks(chunk)
+            if found is None:
+                return ""
+        yield from self.scan.blanks()
+        return (yield from self.scan.run(_word("")))
+
+    def give_arguments(self, text: str) -> None:
+        if self._held is None:
+            super().give_arguments(text)
+        else:
+            self._held.append(text)
 
 
 @lru_cache(maxsize=64)
 def _word(stops: str) -> re.Pattern[str]:
-    """Names and ids, up to any of the characters `stops`."""
-    return re.compile(rf"""[^\s{{}}<>\[\]"'(){re.escape(stops)}]*""")
+    """Names and ids, up to any of the characters `stops`, written as in a class of these."""
+    return re.compile(rf"""[^\s{{}}<>\[\]"'(){stops}]*""")

@@ -1,4 +1,5 @@
-"""Calls as a list of Python calls, as LFM2 writes them, and Llama 4 without the markers:
+"""Calls as a list of Python calls, as LFM2 writes them, and Llama 4 without the markers, or each
+call between markers:
 
     <|tool_call_start|>[get_weather(city='Paris', days=3), ping()]<|tool_call_end|>
 
@@ -23,11 +24,13 @@ _COMMA = r"/, ?/"
 
 @dataclass(frozen=True, slots=True)
 class PythonicCalls:
-    """`section` is what stands around the list. Where its start may begin other text too,
-    `known_only` takes only calls of tools of the request for calls.
+    """`section` is what stands around the list, or around one call where there `is_list` not.
+    Where its start may begin other text too, `known_only` takes only calls of tools of the request
+    for calls.
     """
 
     section: tuple[str, str] = ("<|tool_call_start|>", "<|tool_call_end|>")
+    is_list: bool = True
     known_only: bool = False
     ends_thoughts: bool = False
 
@@ -45,6 +48,9 @@ class PythonicCalls:
         literals = _PythonicGrammar(rules)
         options = [literals.call(name, schemas.object_schema(name)) for name in schemas.names]
         call = rules.add("call", rules.choice(options))
+        if not self.is_list:
+            blanks = rules.blanks()
+            return rules.add("calls", f"{blanks} {call} {blanks} {rules.literal(self.section[1])}")
         more = f" ({_COMMA} {call})*" if many else ""
         opening = "" if opener == "[" else '"[" '
         return rules.add("calls", f"{opening}{call}{more} {rules.literal(']' + self.section[1])}")

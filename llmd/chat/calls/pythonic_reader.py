@@ -10,11 +10,12 @@ from llmd.chat.answer.scan import Emit, EndOfText, Steps
 from llmd.chat.calls.base import ToolSchemas
 from llmd.chat.calls.scripted import ScriptedReader
 
+_FUNCTION = re.compile(r"[\w.\-/:]*")
 _NAME = re.compile(r"[\w.\-/]*")
 _WORD = re.compile(r"""[^\s,()\[\]{}=:'"]*""")
 _QUOTES = ('"""', "'''", '"', "'")
 _BLANKS = re.compile(r"\s*")
-_IDENTIFIER = re.compile(r"[\w.\-]+")
+_IDENTIFIER = re.compile(r"[\w.\-/:]+")
 _ESCAPE = re.compile(
     r"\\(?:(x[0-9a-fA-F]{2})|(u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})"
     r"|(u[0-9a-fA-F]{4})|(U00[01][0-9a-fA-F]{5})|((?s:[^xuU])))"
@@ -56,7 +57,7 @@ class PythonicReader(ScriptedReader):
             yield from scan.behind_blanks("[")
         while True:
             yield from scan.blanks()
-            name = yield from scan.run(_NAME)
+            name = yield from scan.run(_FUNCTION)
             name = name.removesuffix(self._method)
             paren = yield from scan.behind_blanks("(")
             is_known = name in self._tools.names or not self._known_only
@@ -207,7 +208,8 @@ class PythonicReader(ScriptedReader):
         """Whether a string may end here: what follows its quote is the next text."""
         scan = self.scan
         while True:
-            verdict = _follows_value(scan.text[:_FARTHEST_LOOK], inside)
+            end = self._closer[:1] or "<"
+            verdict = _follows_value(scan.text[:_FARTHEST_LOOK], inside, end)
             if verdict is not None:
                 return verdict
             if scan.is_over or len(scan.text) >= _FARTHEST_LOOK:
@@ -239,9 +241,10 @@ def _unescaped(escape: str) -> str:
     return _ESCAPED.get(kind, escape)
 
 
-def _follows_value(text: str, inside: str) -> bool | None:
+def _follows_value(text: str, inside: str, end: str) -> bool | None:
     """Whether `text` can stand behind a string in a bracket `inside`; None where it is too short
-    to say. "" is a call's argument, "," one without its name, ":" a key.
+    to say. "" is a call's argument, "," one without its name, ":" a key. `end` is what follows the
+    last call begins with.
     """
     first, behind = _next_mark(text)
     if first is None:
@@ -260,10 +263,10 @@ def _follows_value(text: str, inside: str) -> bool | None:
         return None if second is None else second in starts + closer
     if first == "," and inside == ",":
         return True
-    return _follows_argument(first, behind)
+    return _follows_argument(first, behind, end)
 
 
-def _follows_argument(first: str, behind: str) -> bool | None:
+def _follows_argument(first: str, behind: str, end: str) -> bool | None:
     second, after = _next_mark(behind)
     if first == ",":
         return _is_name_before(behind, "=", or_end=")")
@@ -273,8 +276,8 @@ def _follows_argument(first: str, behind: str) -> bool | None:
         return _is_name_before(after, "(", or_end="]")
     if second == "]":
         third, _ = _next_mark(after)
-        return None if third is None else third == "<"
-    return None if second is None else second == "<"
+        return None if third is None else third == end
+    return None if second is None else second == end
 
 
 def _is_name_before(text: str, mark: str, *, or_end: str) -> bool | None:

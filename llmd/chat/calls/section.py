@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -78,6 +79,14 @@ class Section:
 def chunks(literal: str) -> tuple[str, ...]:
     """`literal` cut wherever blanks stand or, next to a marker, could stand."""
     return tuple(found.group().strip() for found in _CHUNK.finditer(literal))
+
+
+def word_stops(literals: Sequence[str]) -> str:
+    """What ends a bare word in front of any of `literals`, for a class of characters: their first
+    ones, but for literals that blanks begin, which end words themselves.
+    """
+    firsts = {chunks(each)[0][0] for each in literals if each.strip() and not each[0].isspace()}
+    return re.escape("".join(sorted(firsts)))
 
 
 class SectionReader(ScriptedReader):

@@ -24,7 +24,7 @@ from llmd.chat.answer.schema_parts import property_schema, schema_types
 from llmd.chat.calls.base import GrammarRules, ToolSchemas
 from llmd.chat.calls.literal_grammar import is_open_object, object_options
 from llmd.chat.calls.raw_values import raw_value
-from llmd.chat.calls.section import Section, SectionReader, chunks
+from llmd.chat.calls.section import Section, SectionReader, chunks, word_stops
 from llmd.core.message import Tool
 
 CDATA = ("<![CDATA[", "]]>")
@@ -118,9 +118,9 @@ class TaggedReader(SectionReader):
     def read_call(self) -> Steps[bool]:
         syntax, scan = self._syntax, self.scan
         name_close = chunks(syntax.name_close)
-        firsts = {chunk[0] for chunk in (*name_close[:1], *self._key_open[:1])}
+        stops = _NAME_STOPS + word_stops([syntax.name_close, syntax.key_open])
         yield from scan.blanks()
-        name = yield from scan.run(_until(_NAME_STOPS + re.escape("".join(sorted(firsts)))))
+        name = yield from scan.run(_until(stops))
         if not name:
             return False
         for number, chunk in enumerate(name_close):
@@ -188,7 +188,9 @@ class TaggedReader(SectionReader):
     def _read_word(self, stops: str, literal: str) -> Steps[str]:
         """A key or kind and the `literal` behind it."""
         closers = chunks(literal)
-        word = yield from self.scan.run(_until(stops + re.escape(closers[0][0])))
+        yield from self.scan.blanks()
+        stops += word_stops([literal]) or r"\s"
+        word = yield from self.scan.run(_until(stops))
         for closer in closers:
             yield from self.scan.behind_blanks(closer)
         return word.strip()

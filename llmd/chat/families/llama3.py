@@ -30,9 +30,12 @@ _NAME = re.compile(r"[^\"\\\n]*")
 
 @dataclass(frozen=True, slots=True)
 class Llama3:
+    """`argument_key` is the template's own word for the arguments; the usual ones are all read."""
+
     header: str = "<|start_header_id|>assistant<|end_header_id|>\n\n"
     ends: tuple[str, ...] = ("<|eot_id|>", "<|eom_id|>")
     thought: None = None
+    argument_key: str = "parameters"
 
     def prompt_tail(self, prompt: str) -> str:
         return prompt.rpartition(self.header)[2] if self.header in prompt else ""
@@ -60,7 +63,7 @@ class Llama3:
         schemas = ToolSchemas(tools)
         options = []
         for name in schemas.names:
-            head = rules.literal(f'{{"name": "{name}", "parameters": ')
+            head = rules.literal(f'{{"name": "{name}", "{self.argument_key}": ')
             options.append(f'{head} {rules.json(schemas.object_schema(name))} "}}"')
         answers = []
         if options:

@@ -57,15 +57,12 @@ def section_around(
     between = between[: len(between) - len(call_open)]
     call_close = common_prefix(between, behind)
     opener = before[: len(before) - len(call_open)]
-    section = Section(
-        call_open=call_open,
-        call_close=call_close,
-        open=opener if opener.strip() else "",
-        separator=between[len(call_close) :],
-        close=behind[len(call_close) :].rstrip() if opener.strip() else "",
-    )
-    end = "" if opener.strip() else behind[len(call_close) :].strip()
-    return section, chunks(end)[:1]
+    if opener.strip():
+        close = behind[len(call_close) :].rstrip()
+        return Section(call_open, call_close, opener, between[len(call_close) :], close), ()
+    call_close = call_close.rstrip()
+    section = Section(call_open, call_close, separator=between[len(call_close) :])
+    return section, chunks(behind[len(call_close) :].strip())[:1]
 
 
 def without_keys(literal: str) -> str:

@@ -11,6 +11,7 @@ from llmd.chat.answer.reader import AnswerReader
 from llmd.chat.answer.syntax import AnswerSyntax, MessageSyntax
 from llmd.chat.calls.base import ToolSchemas
 from llmd.chat.families.family import Family
+from llmd.chat.families.llama3 import Llama3
 from llmd.chat.families.registry import family_for
 from llmd.chat.format.derive import derive_syntax
 from llmd.chat.format.fallback import (
@@ -106,7 +107,7 @@ def find_format(template: ChatTemplate, *, end_texts: tuple[str, ...] = ()) -> C
     """
     sentinels = Sentinels(template)
     form = sentinels.call_form() if "tool_calls" in template.source else None
-    found = _find_syntax(template, form, end_texts)
+    found = _find_syntax(template, sentinels, form, end_texts)
     example = found.call_example
     if not example and form is not None and not sentinels.lists_tools():
         example = _written_example(sentinels, form, found.syntax)
@@ -119,7 +120,10 @@ def find_format(template: ChatTemplate, *, end_texts: tuple[str, ...] = ()) -> C
 
 
 def _find_syntax(
-    template: ChatTemplate, form: CallForm | None, end_texts: tuple[str, ...]
+    template: ChatTemplate,
+    sentinels: Sentinels,
+    form: CallForm | None,
+    end_texts: tuple[str, ...],
 ) -> ChatFormat:
     """The first syntax that reads all back, else the one that reads most, else a fallback."""
     family = family_for(template.source)
@@ -134,21 +138,46 @@ def _find_syntax(
             logger.warning("the %s format does not fit the chat template: %s", known.name, fault)
         if not test.faults:
             break
+    bare = _bare_objects(sentinels, form, syntax)
+    if bare is not None and not test.reads_calls:
+        tried.insert(0, (Family("bare JSON"), bare, read_back(template, bare, form)))
     known, best, test = min(tried, key=lambda each: len(each[2].faults))
-    if not test.frame_faults and test.reads_calls:
+    if not test.text_faults and test.reads_calls:
+        best = _without_wrong_thought(best, test)
         if not isinstance(best, MessageSyntax) or best.calls is not None:
             return ChatFormat(syntax=best, origin=known.name, notes=tuple(notes))
     # Whatever was tried last is a frame of thought and text, with or without calls.
-    assert isinstance(syntax, MessageSyntax)
-    if tried[-1][2].frame_faults:
-        plain = MessageSyntax(header=syntax.header, ends=syntax.ends)
+    derived = _without_wrong_thought(syntax, test := tried[-1][2])
+    assert isinstance(derived, MessageSyntax)
+    if test.text_faults:
+        plain = MessageSyntax(header=derived.header, ends=derived.ends)
         return ChatFormat(syntax=plain, origin="text only", notes=tuple(notes))
     return ChatFormat(
-        syntax=replace(syntax, calls=HERMES_CALLS),
+        syntax=replace(derived, calls=HERMES_CALLS),
         origin="fallback",
         call_example=HERMES_EXAMPLE,
         notes=tuple(notes),
     )
+
+
+def _bare_objects(
+    sentinels: Sentinels, form: CallForm | None, syntax: AnswerSyntax
+) -> Llama3 | None:
+    """The syntax of calls that are JSON objects without any marker; None where `syntax`, which was
+    derived, shows that there are markers or thoughts.
+    """
+    if form is None or not isinstance(syntax, MessageSyntax) or syntax.calls or syntax.thought:
+        return None
+    text = sentinels.calls(form, [Call(0, {KEYS[0]: VALUES[0]})]) or ""
+    key = next((key for key in ("parameters", "arguments") if f'"{key}"' in text), None)
+    return Llama3(syntax.header, syntax.ends, argument_key=key) if key else None
+
+
+def _without_wrong_thought(syntax: AnswerSyntax, test: SelfTest) -> AnswerSyntax:
+    """`syntax`, with thoughts left in the text if they were read back wrong."""
+    if isinstance(syntax, MessageSyntax) and test.thought_faults:
+        return replace(syntax, thought=None)
+    return syntax
 
 
 def _written_example(sentinels: Sentinels, form: CallForm, syntax: AnswerSyntax) -> str:

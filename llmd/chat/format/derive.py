@@ -89,7 +89,7 @@ class _Derivation:
             if derived is not None:
                 calls = derived.syntax
                 ends += derived.ends
-                noise += tuple(filter(None, (derived.joint,)))
+                noise += derived.joints
         return MessageSyntax(
             header=self._header,
             thought=thought,
@@ -134,7 +134,7 @@ class _Derivation:
         """`lead` stands in front of an answer without a thought."""
         return (
             self._written_thought(self._sentinels.answer(thought=THOUGHT), ANSWER, lead)
-            or self._thought_beside_calls()
+            or self._thought_beside_calls(lead)
             or self._thought_of_prompts(lead)
             or self._mentioned_thought()
         )
@@ -158,7 +158,7 @@ class _Derivation:
         written = behind[: start + len(close)] + _blanks_behind(behind, start + len(close))
         return ThoughtSyntax(opener, close, before.lstrip(), written)
 
-    def _thought_beside_calls(self) -> ThoughtSyntax | None:
+    def _thought_beside_calls(self, lead: str) -> ThoughtSyntax | None:
         if self._calls is None or not self._calls.one:
             return None
         text = self._sentinels.calls(self._form, ONE_CALL, thought=THOUGHT)
@@ -172,7 +172,11 @@ class _Derivation:
         close = counterpart(opener, behind)
         if close is None or not behind.strip().startswith(close):
             shared = common_suffix(behind, plain).strip()
-            close = behind.strip().removesuffix(shared).strip() or (chunks(behind) or ("",))[0]
+            close = behind.strip().removesuffix(shared).strip()
+            first = (chunks(behind) or ("",))[0]
+            if not close and lead.lstrip().startswith(first):
+                # Answers without a thought begin with its closer.
+                close = first
         if not _may_be_marker(opener) or not close:
             return None
         return ThoughtSyntax(opener, close, before.lstrip(), close)

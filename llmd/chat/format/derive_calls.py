@@ -15,7 +15,16 @@ from llmd.chat.calls.tagged import CDATA
 from llmd.chat.format.call_spans import section_around
 from llmd.chat.format.derive_json import json_objects, named_json, named_spans, object_spans
 from llmd.chat.format.derive_tagged import pythonic, pythonic_spans, tagged, tagged_spans
-from llmd.chat.format.sentinels import ANSWER, KEYS, NUMBER, VALUES, Call, CallForm, Sentinels
+from llmd.chat.format.sentinels import (
+    ANSWER,
+    KEYS,
+    NUMBER,
+    VALUES,
+    Call,
+    CallForm,
+    Sentinels,
+    is_literal,
+)
 
 ONE_CALL = (Call(0, {KEYS[0]: VALUES[0]}),)
 _TWO = (*ONE_CALL, Call(1, {KEYS[1]: VALUES[1]}))
@@ -25,13 +34,13 @@ _NUMERIC = (Call(0, {KEYS[0]: NUMBER}),)
 
 @dataclass(frozen=True, slots=True)
 class DerivedCalls:
-    """`ends` end a turn with calls. `joint` stands between a text and calls, where these are a
-    message of their own.
+    """`ends` end a turn with calls. `joints` stand between a text and calls, or between calls,
+    where these are messages of their own.
     """
 
     syntax: CallSyntax
     ends: tuple[str, ...]
-    joint: str
+    joints: tuple[str, ...]
 
 
 class CallDerivation:
@@ -74,7 +83,10 @@ class CallDerivation:
             syntax = self._tagged(section)
         if syntax is None:
             return None
-        return DerivedCalls(syntax, call_ends, self._joint(section, content_close))
+        further = "" if section.open else section.separator
+        joints: tuple[str, ...] = (self._joint(section, content_close), further)
+        joints = tuple(filter(is_literal, map(str.strip, joints)))
+        return DerivedCalls(syntax, tuple(filter(is_literal, call_ends)), joints)
 
     def _joint(self, section: Section, content_close: str) -> str:
         text = self._sentinels.calls(self._form, ONE_CALL, content=ANSWER) or ""

@@ -28,7 +28,9 @@ def object_spans(text: str) -> CallSpans | None:
 
 
 def named_spans(text: str) -> CallSpans | None:
-    """Calls from their name, or the id in front of it, to the end of their arguments."""
+    """Calls from their name, or the id in front of it, to the end of their arguments, or the id
+    behind these.
+    """
     spans: list[tuple[int, int]] = []
     position = 0
     for name, id, key, value in zip(NAMES, IDS, KEYS, VALUES, strict=True):
@@ -38,9 +40,12 @@ def named_spans(text: str) -> CallSpans | None:
             break
         if found is None or found[2] != {key: value}:
             return None
-        before = text.find(id, position)
-        spans.append((before if position <= before < start else start, found[1]))
-        position = found[1]
+        before = text.find(id, position, start)
+        begin = before if before >= 0 else start
+        next_name = min((at for n in NAMES if (at := text.find(n, found[1])) >= 0), default=None)
+        behind = text.find(id, found[1], next_name)
+        position = behind + len(id) if behind >= 0 else found[1]
+        spans.append((begin, position))
     return CallSpans(text, tuple(spans)) if spans else None
 
 
@@ -114,6 +119,7 @@ def _layout(text: str, words: dict[str, Slot]) -> tuple[str | Slot, ...]:
 
 
 def named_json(section: Section, text: str) -> NamedJson:
+    """The syntax of calls in `section` of which `text` is one."""
     found = _json_around(text, VALUES[0], start=text.index(NAMES[0]))
     assert found is not None
     head = text[: found[0]]
@@ -126,7 +132,8 @@ def named_json(section: Section, text: str) -> NamedJson:
     for number, (start, word, slot) in enumerate(places):
         end = places[number + 1][0] if number + 1 < len(places) else len(head)
         words.append((slot, head[start + len(word) : end]))
-    return NamedJson(section, tuple(words))
+    before_id, has_id, _ = text[found[1] :].partition(IDS[0])
+    return NamedJson(section, tuple(words), before_id if has_id else "")
 
 
 def _json_around(

@@ -46,7 +46,9 @@ def tagged(section: Section, long: str, numeric: str | None, *, has_cdata: bool)
     section = replace(section, call_close=call_close)
     calls = Tagged(section, name_close, key_open, key_close, value_close)
     numeric_key_close = numbered.key_close if numbered else key_close
-    return _with_types(calls, numeric_key_close, has_cdata=has_cdata)
+    typed = _with_types(calls, numeric_key_close, has_cdata=has_cdata)
+    # Quotes or CDATA alone close a value for the template, not for the reader.
+    return typed if typed is not None and typed.value_close.strip() else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +103,11 @@ def pythonic_spans(text: str) -> CallSpans | None:
 
 
 def pythonic(section: Section) -> PythonicCalls | None:
-    """Only lists of calls: elsewhere nothing says where one ends."""
+    """Lists of calls, or calls each between markers: elsewhere nothing says where one ends."""
     opener = (section.open or section.call_open).strip()
     closer = (section.close or section.call_close).strip()
-    if not opener.endswith("[") or not closer.startswith("]") or opener == "[":
-        return None
-    return PythonicCalls((opener[:-1].strip(), closer[1:].strip()))
+    if opener.endswith("[") and closer.startswith("]") and opener != "[":
+        return PythonicCalls((opener[:-1].strip(), closer[1:].strip()))
+    if opener and closer and not section.open:
+        return PythonicCalls((opener, closer), is_list=False)
+    return None

@@ -34,8 +34,10 @@ def common_suffix(first: str, second: str) -> str:
 
 
 def _may_cut(text: str, position: int) -> bool:
-    if 0 < position < len(text) and (text[position - 1] + text[position]).isalnum():
-        return False
+    if 0 < position < len(text):
+        # Neither amid a word, nor before what closes a marker that begins further in front.
+        if (text[position - 1] + text[position]).isalnum() or text[position] == ">":
+            return False
     return not any(m.start() < position < m.end() for m in _MARKER.finditer(text))
 
 

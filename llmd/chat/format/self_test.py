@@ -48,16 +48,17 @@ _TOOLS = tuple(
 
 @dataclass(frozen=True, slots=True)
 class SelfTest:
-    """What was read back wrong, a line each: of texts and thoughts, and of calls."""
+    """What was read back wrong, a line each: of a text, of a text with a thought, of calls."""
 
-    frame_faults: tuple[str, ...]
+    text_faults: tuple[str, ...]
+    thought_faults: tuple[str, ...]
     call_faults: tuple[str, ...]
     num_calls: int
     """How many messages with calls the template wrote."""
 
     @property
     def faults(self) -> tuple[str, ...]:
-        return (*self.frame_faults, *self.call_faults)
+        return (*self.text_faults, *self.thought_faults, *self.call_faults)
 
     @property
     def reads_calls(self) -> bool:
@@ -69,7 +70,9 @@ def read_back(template: ChatTemplate, syntax: AnswerSyntax, form: CallForm | Non
     """Renders six answers and reads each with `syntax`, whole and character by character. What
     the template does not write is not asked for. `form` is None where it writes no calls.
     """
-    faults: dict[bool, list[str]] = {False: [], True: []}
+    texts: list[str] = []
+    thoughts: list[str] = []
+    calls: list[str] = []
     num_calls = 0
     for name, message in _messages(form):
         written = _written(template, syntax, message, form)
@@ -83,8 +86,9 @@ def read_back(template: ChatTemplate, syntax: AnswerSyntax, form: CallForm | Non
         if fault is None and _read(syntax, tools, list(written)) != whole:
             fault = "it reads otherwise in pieces"
         if fault is not None:
-            faults[bool(message.tool_calls)].append(f"{name}: {fault}")
-    return SelfTest(tuple(faults[False]), tuple(faults[True]), num_calls)
+            faults = calls if message.tool_calls else thoughts if message.reasoning else texts
+            faults.append(f"{name}: {fault}")
+    return SelfTest(tuple(texts), tuple(thoughts), tuple(calls), num_calls)
 
 
 def _messages(form: CallForm | None) -> Iterator[tuple[str, Message]]:

@@ -23,6 +23,14 @@ NUMBER = 7304
 IDS = ("zqid00001", "zqid00002")
 """Nine letters and digits, as some templates insist."""
 
+_WORDS = (USER, ANSWER, THOUGHT, RESULT, AGAIN, *NAMES, *KEYS, *VALUES, *IDS)
+
+
+def is_literal(text: str) -> bool:
+    """Whether there is a text, and it is all the template's own."""
+    return bool(text) and not any(word in text for word in _WORDS)
+
+
 TOOLS = tuple(
     Tool(
         name=name,

@@ -34,12 +34,6 @@ class ThinkingControl:
     efforts: tuple[tuple[str, tuple[str, ...]], ...] = ()
     budgets: tuple[str, ...] = ()
 
-    @property
-    def can_switch(self) -> bool:
-        return bool(self.flags or self.modes or self.budgets) or any(
-            "none" in levels for _, levels in self.efforts
-        )
-
     def kwargs(self, wish: ThinkingWish) -> dict[str, Any]:
         """The template's variables for `wish`: only those that it has, none that `wish` leaves
         open. An effort that the template does not know becomes the nearest one that it does.

@@ -36,8 +36,9 @@ LARGEST_EXACT = 2**53
 """Up to here every whole number has a double of its own, which bounds and values go through."""
 
 MAX_MULTIPLE = 10_000
-"""llguidance keeps the remainder of the digits: 40 ms for a number of this size, and minutes for one
-of a hundred times as much, which no limit of its own ends."""
+"""llguidance keeps the remainder of the digits: 40 ms for a number of this size, and minutes for
+one of a hundred times as much, which no limit of its own ends.
+"""
 
 MAX_ITEMS = 10_000
 MAX_LENGTH = 1_000_000

@@ -90,9 +90,12 @@ def test_nothing_can_be_required_of_no_allowed_tool() -> None:
     assert refusal(tools=[LOOK], tool_choice=choice).param == "tool_choice.allowed_tools.tools"
 
 
-@pytest.mark.parametrize(
-    "choice", [{"type": "custom"}, {"type": "function"}, {"type": "allowed_tools"}]
-)
+def test_a_named_tool_must_have_a_name() -> None:
+    error = refusal(tools=[LOOK], tool_choice={"type": "function"})
+    assert error.param == "tool_choice.function.name"
+
+
+@pytest.mark.parametrize("choice", [{"type": "custom"}, {"type": "allowed_tools"}])
 def test_a_choice_that_is_not_known(choice: dict[str, Any]) -> None:
     assert refusal(tools=[LOOK], tool_choice=choice).param == "tool_choice"
 
@@ -114,12 +117,23 @@ def test_a_choice_of_the_wrong_kind(choice: Any) -> None:
         ([LOOK, {"type": "web_search"}], "tools.1.type"),
         ([{"type": "function"}], "tools.0.function.name"),
         ([tool("")], "tools.0.function.name"),
+        *(([LOOK, tool(f"go{c}home")], "tools.1.function.name") for c in " \n\0\"'<>{}()[]\\"),
         ([tool("look", parameters="text")], "tools.0.function.parameters"),
         ([LOOK, WALK, LOOK], "tools.2.function.name"),
     ],
 )
 def test_a_tool_that_is_none(tools: list[dict[str, Any]], param: str) -> None:
     assert refusal(tools=tools).param == param
+
+
+def test_functions_of_the_old_kind_are_not_ignored() -> None:
+    assert refusal(functions=[{"name": "look"}]).param == "functions"
+    assert names(read(functions=None)) == []
+
+
+def test_names_beyond_those_of_openai() -> None:
+    prompt = read(tools=[tool("mcp.files/read:all"), tool("öffnen"), tool("x" * 200)])
+    assert names(prompt) == ["mcp.files/read:all", "öffnen", "x" * 200]
 
 
 def test_parallel_calls_are_allowed_unless_forbidden() -> None:

@@ -155,6 +155,12 @@ def test_a_marker_that_begins_another_counts_at_the_end() -> None:
     assert read_answer(syntax, "x<|a|>").content == "x"
 
 
+def test_a_control_token_that_closes_a_content_which_nobody_opened_is_dropped() -> None:
+    syntax = replace(PIPES, content=("<|say|>", "<|/say|>"))
+    answer = read_answer(syntax, f"<|think|>Why?<|/think|><|/say|>{PING}")
+    assert (answer.reasoning, answer.content, len(answer.calls)) == ("Why?", "", 1)
+
+
 def test_the_prompt_may_open_the_content() -> None:
     assert read_answer(ANSWER_TAGS, "b</say>", prompt_tail="<say>").content == "b"
 

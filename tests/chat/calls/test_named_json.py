@@ -19,6 +19,10 @@ FENCED = NamedJson(
     ((Slot.NAME, "\n```json\n"),),
 )
 BARE = NamedJson(Section("<call>", "</call>"), ((Slot.NAME, "\n"),))
+WORDS = NamedJson(Section("Call "), ((Slot.NAME, "\nget: "),))
+ID_LAST = NamedJson(
+    Section("<call>", "</id></call>"), ((Slot.NAME, "<args>"),), before_id="</args><id>"
+)
 PARIS_CALL = ("get_weather", {"city": "Paris"})
 PING_CALL: tuple[str, dict[str, str]] = ("ping", {})
 WRITTEN = {
@@ -33,6 +37,8 @@ WRITTEN = {
         "<call>function<sep>ping\n```json\n{}\n```</call></calls>"
     ),
     BARE: '<call>get_weather\n{"city": "Paris"}</call>',
+    WORDS: 'Call get_weather\nget: {"city": "Paris"}',
+    ID_LAST: '<call>get_weather<args>{"city": "Paris"}</args><id>abc</id></call>',
 }
 
 

@@ -80,6 +80,25 @@ def test_dotted_names_are_names() -> None:
     )
 
 
+def test_names_may_have_the_colons_of_other_servers() -> None:
+    text = '<|tool_call_start|>[mcp:a/b(x="1"), mcp:c(y="say "it"")]<|tool_call_end|>'
+    assert arguments_of(read_calls(PythonicCalls(), text)) == [
+        ("mcp:a/b", {"x": "1"}),
+        ("mcp:c", {"y": 'say "it"'}),
+    ]
+
+
+def test_calls_may_stand_each_between_markers() -> None:
+    fence = PythonicCalls(("```tool_code", "```"), is_list=False)
+    text = '```tool_code\nwrite_file(path="a", text="say "it"")\n```'
+    assert arguments_of(read_calls(fence, text)) == [
+        ("write_file", {"path": "a", "text": 'say "it"'})
+    ]
+    matches = section_matcher(fence, TOOLS)
+    assert matches('```tool_code\nget_weather(city="Paris")\n```')
+    assert not matches('```tool_code\n[get_weather(city="Paris")]\n```')
+
+
 def test_arguments_without_names_are_those_of_the_schema() -> None:
     answer = read_calls(LFM, section("get_weather('Paris', 3)"))
     assert arguments_of(answer) == [("get_weather", {"city": "Paris", "days": 3})]

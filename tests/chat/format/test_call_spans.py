@@ -28,6 +28,11 @@ def test_without_a_section_what_follows_ends_the_turn() -> None:
     assert ends == ("<eom>",)
 
 
+def test_blanks_behind_calls_without_a_section_are_between_them() -> None:
+    section, _ = section_around(spans("<c>*A*</c>\n<c>*B*</c>\n<end>"), (), ("<end>",))
+    assert (section.call_close, section.separator) == ("</c>", "\n")
+
+
 def test_what_may_lead_is_taken_off() -> None:
     leads = ("<bot>\n", "<think>", "</think>")
     section, _ = section_around(spans("<bot>\n<think>\n</think>\n<c>*A*</c><c>*B*</c>"), leads, ())

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 from call_reading import PING, TOOLS, arguments_of
-from dialects import DIALECTS, FRAMES, HERMES_CALLS, OPENS_THINK, THINK, dialect
+from dialects import DIALECTS, FRAMES, HERMES_CALLS, OPENS_THINK, THINK, dialect, each_call
 from templates import GEMMA
 
 from llmd.chat.answer.answer import Answer, join_pieces
@@ -104,6 +104,27 @@ def test_a_frame_that_is_not_read_back_leaves_text_only() -> None:
     found = find_format(open_template("{{ messages | tojson }}"))
     assert (found.origin, found.syntax.thought) == ("text only", None)
     assert read(found, "", "a <think> b").content == "a <think> b"
+
+
+def test_thoughts_that_are_not_read_back_stay_in_the_text_and_calls_are_read() -> None:
+    calls = "{%- if m.reasoning_content -%}{{- '<reflect>' + m.reasoning_content -}}{%- endif -%}"
+    found = find_format(open_template(dialect(calls + HERMES_CALLS)))
+    assert (found.origin, found.syntax.thought) == ("derived", None)
+    assert found.notes[0].startswith("derived: thought and text: content")
+    answer = read(found, "", f"So.<reflect>Why? {HERMES_PING}")
+    assert answer.content == "So.<reflect>Why?"
+    assert arguments_of(answer) == [("ping", {})]
+
+
+@pytest.mark.parametrize("key", ["arguments", "parameters"])
+def test_calls_that_are_bare_objects_are_read_in_any_frame(key: str) -> None:
+    calls = each_call(f'{{"name": "NAME", "{key}": ARGUMENTS}}', between="\n")
+    found = find_format(open_template(dialect(calls, begin="<|bot|>", end="<|end|>")))
+    assert (found.origin, found.call_example) == ("bare JSON", "")
+    answer = read(found, "", f'{{"name": "ping", "{key}": {{}}}}<|end|>')
+    assert (answer.content, arguments_of(answer)) == ("", [("ping", {})])
+    other = '{"name": "Ada", "arguments": []}'
+    assert read(found, "", other).content == other
 
 
 def test_a_family_that_does_not_fit_gives_way_to_what_is_derived() -> None:

@@ -82,15 +82,18 @@ def test_the_grammar_takes_what_the_template_writes(name: str) -> None:
     for end in syntax.ends:
         text = text.partition(end)[0]
     first = syntax.calls.openers[0]
-    sections = [text] if isinstance(syntax.calls, PythonicCalls) else _sections(text, syntax)
     assert text.startswith(first)
-    assert all(map(section_matcher(syntax.calls, TOOLS), sections))
+    assert all(map(section_matcher(syntax.calls, TOOLS), _sections(text, syntax)))
 
 
 def _sections(text: str, syntax: MessageSyntax) -> list[str]:
     calls = syntax.calls
-    assert isinstance(calls, JsonObjects | NamedJson | Tagged)
-    if calls.section.open:
+    if isinstance(calls, PythonicCalls):
+        is_one = calls.is_list
+    else:
+        assert isinstance(calls, JsonObjects | NamedJson | Tagged)
+        is_one = bool(calls.section.open)
+    if is_one:
         return [text.rstrip()]
     first = calls.openers[0]
     return [f"{first}{part}".rstrip() for part in text.split(first) if part.strip()]

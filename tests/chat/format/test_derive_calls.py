@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from dialects import FRAMES, JSON_OBJECTS, RELUCTANT, dialect, each_call
+from dialects import FRAMES, JSON_OBJECTS, NAMED_JSON, RELUCTANT, dialect, each_call
 
 from llmd.chat.format.derive_calls import CallDerivation, DerivedCalls
 from llmd.chat.format.sentinels import Sentinels
@@ -23,9 +23,15 @@ def test_calls_may_end_a_turn_in_their_own_way() -> None:
 
 def test_what_joins_text_and_calls() -> None:
     derived = derive(FRAMES["calls are a message of their own"], "<|im_end|>\n<|bot|>")
-    assert derived is not None and derived.joint == "<|eom|><|bot|>"
+    assert derived is not None and derived.joints == ("<|eom|><|bot|>",)
     plain = derive(JSON_OBJECTS["array"])
-    assert plain is not None and plain.joint == ""
+    assert plain is not None and plain.joints == ()
+
+
+def test_what_joins_calls_that_are_messages_of_their_own() -> None:
+    derived = derive(NAMED_JSON["messages to a recipient"], "<|im_end|>\n<|im_start|>assistant")
+    assert derived is not None
+    assert derived.joints[-1] == "<|im_end|>\n<|im_start|>assistant"
 
 
 def test_one_call_is_enough_to_derive_from() -> None:

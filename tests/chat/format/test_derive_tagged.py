@@ -61,6 +61,10 @@ def test_arguments_without_literals_are_none(form: str) -> None:
     assert derive(form) is None
 
 
+def test_values_in_nothing_but_quotes_are_none() -> None:
+    assert derive('<k>{key}<v>"VALUE"\n', "<k>{key}<v>VALUE\n") is None
+
+
 def test_kinds_that_cannot_be_told_from_keys_are_none() -> None:
     assert derive("<p={key}text>VALUE</p>\n", "<p={key}number>VALUE</p>\n") is None
 
@@ -78,7 +82,10 @@ def test_calls_of_python() -> None:
     assert pythonic_spans(f"{NAMES[0]} {KEYS[0]}='{VALUES[0]}'") is None
 
 
-def test_only_lists_of_python_calls_have_an_end() -> None:
+def test_python_calls_end_with_their_list_or_marker() -> None:
     found = pythonic(Section(open="<s>[", close="]</s>"))
     assert found is not None and found.section == ("<s>", "</s>")
-    assert pythonic(Section("<s>\n", "\n</s>")) is None
+    alone = pythonic(Section("<s>\n", "\n</s>"))
+    assert alone is not None and (alone.section, alone.is_list) == (("<s>", "</s>"), False)
+    assert pythonic(Section(open="<s>\n", close="\n</s>")) is None
+    assert pythonic(Section("<s>")) is None

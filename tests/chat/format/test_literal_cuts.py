@@ -33,6 +33,7 @@ def test_prefixes_end_between_markers_and_words(first: str, second: str, expecte
         ("<calls><call>", "</call><call>", "<call>"),
         (">\n<p=", "</p>\n<p=", "\n<p="),
         ('true">', 'false">', '">'),
+        ('"><arg name="', '"/><arg name="', '<arg name="'),
         ("a\n ", "b\n ", ""),
     ],
 )

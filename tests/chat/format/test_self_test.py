@@ -30,19 +30,20 @@ def test_a_right_syntax_has_no_faults(name: str) -> None:
 
 def test_a_wrong_thought_is_a_fault_of_the_frame() -> None:
     test = check(FRAMES["written thought"], thought=ThoughtSyntax("<a>", "</a>"))
-    assert len(test.frame_faults) == 1
-    assert test.frame_faults[0].startswith("thought and text: content")
+    assert (test.text_faults, len(test.thought_faults)) == ((), 1)
+    assert test.thought_faults[0].startswith("thought and text: content")
 
 
 def test_wrong_calls_are_faults_of_calls() -> None:
     test = check(DIALECTS["hermes"], calls=JsonObjects(Section("<other>", "</other>")))
-    assert (test.frame_faults, len(test.call_faults), test.reads_calls) == ((), 4, False)
+    assert (test.text_faults, test.thought_faults) == ((), ())
+    assert (len(test.call_faults), test.reads_calls) == (4, False)
 
 
 def test_a_format_that_reads_some_calls_reads_calls() -> None:
     calls = JsonObjects(Section("<tool_call>\n", "\n</tool_call>"), arguments=("parameters",))
     assert check(DIALECTS["hermes"], calls=calls).reads_calls is False
-    assert SelfTest((), ("two calls: wrong",), 4).reads_calls is True
+    assert SelfTest((), (), ("two calls: wrong",), 4).reads_calls is True
 
 
 def test_what_a_template_does_not_write_is_not_asked_for() -> None:

@@ -94,11 +94,3 @@ def test_wishes_become_variables(
     thinking: ThinkingControl, wish: ThinkingWish, kwargs: dict[str, Any]
 ) -> None:
     assert thinking.kwargs(wish) == kwargs
-
-
-@pytest.mark.parametrize(
-    ("thinking", "expected"),
-    [(FLAG, True), (WORDS, True), (LEVELS, True), (TOKENS, True), (NO_OFF, False)],
-)
-def test_whether_thinking_can_be_switched_off(thinking: ThinkingControl, expected: bool) -> None:
-    assert thinking.can_switch is expected
