@@ -8,7 +8,7 @@ from llmd.config.memory import available_memory
 from llmd.config.processors import usable_threads
 from llmd.config.settings import ModelSettings
 from llmd.core.embedding import Pooling
-from llmd.engine.plan import EffectiveValue, gpu_text, num_gpu_layers
+from llmd.engine.plan import CACHE_SHARE, EffectiveValue, gpu_text, num_gpu_layers
 from llmd.errors import InvalidModelFile
 from llmd.llama import library
 from llmd.llama.model import LlamaModel
@@ -22,14 +22,15 @@ NUM_SEQUENCES_RECURRENT = 4
 
 MAX_SEQUENCES = 256
 """Of a llama.cpp context (LLAMA_MAX_SEQ in src/llama-cparams.h), which also ends the process where
-there are more than tokens in a batch."""
+it has more sequences than a batch has tokens."""
 
 STEP_TOKENS_CPU = 256
 """Every token of a step is compared with every other, also of other texts, so that on a CPU larger
 steps are slower: benchmarks/README.md."""
 
-MEMORY_SHARE = 0.5
-"""Of the memory that is free once the weights are in, what one longest text may take."""
+ENCODER_SHARE = 0.5
+"""Of the memory that is free once the weights are in, what one longest text may take of an encoder,
+which takes it only when there is such a text. Of a decoder its cells may take CACHE_SHARE."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,12 @@ class PoolingPlan:
                            "--batch-size"),
             EffectiveValue("texts per step", f"{num_sequences}",
                            "as set" if settings.parallel else "default", "--parallel"),
+            *(() if looks_ahead else (
+                EffectiveValue("KV pool", f"{num_cells} tokens",
+                               "one longest text beside a step", "--ctx-size"),
+                EffectiveValue("KV types", f"{params.cache_type_k} / {params.cache_type_v}",
+                               "K / V", "--cache-type-k, --cache-type-v"),
+            )),
             EffectiveValue("threads", f"{num_threads}", thread_reason, "--threads"),
             EffectiveValue("waiting", library.WAIT_POLICY, "for each other", "OMP_WAIT_POLICY"),
             EffectiveValue("GPU layers", *gpu_text(settings), "--gpu-layers"),
@@ -161,7 +168,7 @@ def _tokens_that_fit(
     if looks_ahead:
         # llama.cpp keeps a row of logits for every token of a batch, though none is computed.
         per_token = 4 * (model.tokenizer.num_tokens + model.output_length)
+    share = ENCODER_SHARE if looks_ahead else CACHE_SHARE
     num_free = max(0, available_memory().num_bytes - model.num_bytes)
-    num_tokens = int(num_free * MEMORY_SHARE) // max(1, per_token) // 256 * 256
-    share = f"{MEMORY_SHARE:.0%} of {num_free / 2**30:.1f} GiB free memory"
-    return max(256, num_tokens), share
+    num_tokens = int(num_free * share) // max(1, per_token) // 256 * 256
+    return max(256, num_tokens), f"{share:.0%} of {num_free / 2**30:.1f} GiB free memory"

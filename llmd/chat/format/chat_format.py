@@ -36,7 +36,8 @@ logger = logging.getLogger(__name__)
 class ChatFormat:
     """How answers to one template's prompts are read, and how its thinking is controlled.
 
-    `origin` is "derived", a family's name, "fallback" where calls are llmd's own, or "text only".
+    `origin` is "derived", a family's name, "bare JSON" where calls have no marker, "fallback" where
+    they are llmd's own, or "text only".
     `writes_thoughts` says that the template writes the thought of a past message with calls, so
     that one which a client dropped should be put back. `notes` are what the self-test found.
     """
@@ -125,7 +126,9 @@ def _find_syntax(
     form: CallForm | None,
     end_texts: tuple[str, ...],
 ) -> ChatFormat:
-    """The first syntax that reads all back, else the one that reads most, else a fallback."""
+    """The first syntax that reads all back, else the one that reads most, else a fallback. Thoughts
+    that are read back wrong stay in the text.
+    """
     family = family_for(template.source)
     tried: list[tuple[Family, AnswerSyntax, SelfTest]] = []
     notes: list[str] = []
