@@ -89,11 +89,14 @@ def test_parse_fills_in_a_model(wire: Wire, client: OpenAI) -> None:
     assert wire.finish_reasons == ["stop"]
 
 
-@pytest.mark.parametrize("question", ["Hello!", "Order two red books.", "Tell me a story."])
+@pytest.mark.parametrize("question", ["Hello!", "Order two red books.", "Thank you!"])
 def test_parse_fills_in_a_model_that_nothing_asks_for(client: OpenAI, question: str) -> None:
     messages: Any = [{"role": "user", "content": question}]
     parsed = client.chat.completions.parse(
-        messages=messages, response_format=Order, **{**TINY, "max_tokens": 600}
+        messages=messages,
+        response_format=Order,
+        reasoning_effort="none",
+        **{**TINY, "max_tokens": 600},
     )
     assert isinstance(parsed.choices[0].message.parsed, Order)
 

@@ -99,7 +99,7 @@ def test_a_null_inside_a_message_is_the_same_as_nothing(client: httpx.Client, na
         ({"tools": [5]}, "tools.0"),
         ({"tools": [{"type": "function", "function": {}}]}, "tools.0.function.name"),
         ({"tools": [{"type": "web_search"}]}, "tools.0.type"),
-        ({"tools": [TOOL], "tool_choice": {"type": "function"}}, "tool_choice"),
+        ({"tools": [TOOL], "tool_choice": {"type": "function"}}, "tool_choice.function.name"),
         ({"tool_choice": "sometimes"}, "tool_choice"),
         ({"response_format": {"type": "xml"}}, "response_format.type"),
         ({"response_format": 5}, "response_format"),
