@@ -46,11 +46,13 @@ def answer_grammar(
     many: bool,
     final: FinalText | None,
     in_thought: bool,
+    may_think: bool = True,
 ) -> GrammarSource | None:
     """What a model may answer, or None where that is anything.
 
     The parameters of `tools` are normalized schemas. `many` allows several calls in one answer;
-    a named tool is called once. `in_thought` tells that the prompt ends inside a thought. With
+    a named tool is called once. `in_thought` tells that the prompt ends inside a thought; without
+    `may_think` an answer that is held to something opens none itself. With
     `final` the answer is either calls, where there are tools, or that text, and nothing around it;
     a required call leaves it no place. Raises Unsupported where a call is required of a template
     that has no way to write one.
@@ -73,7 +75,7 @@ def answer_grammar(
     rules = GrammarRules()
     content = final.expression if final else None
     if isinstance(syntax, MessageSyntax):
-        frame = _Frame(syntax, rules, tools, many=many)
+        frame = _Frame(syntax, rules, tools, many=many, may_think=may_think)
         if needs_call:
             body = frame.held_to(None, in_thought=in_thought, is_padded=True)
         elif final is not None:
@@ -97,11 +99,18 @@ class _Frame:
     """Lowers a MessageSyntax: what FrameReader reads of an answer, as rules."""
 
     def __init__(
-        self, syntax: MessageSyntax, rules: GrammarRules, tools: Sequence[Tool], *, many: bool
+        self,
+        syntax: MessageSyntax,
+        rules: GrammarRules,
+        tools: Sequence[Tool],
+        *,
+        many: bool,
+        may_think: bool,
     ) -> None:
         self._syntax = syntax
         self._rules = rules
         self._many = many
+        self._may_think = may_think
         self._thought = syntax.thought
         self._content_open, self._content_close = syntax.content
         calls = syntax.calls if tools else None
@@ -158,7 +167,7 @@ class _Frame:
         after = rules.choice(exits)
         if in_thought:
             return after
-        if not self._thought.open:
+        if not self._thought.open or not self._may_think:
             return direct
         return f"{direct} | {blanks} {rules.literal(self._thought.open)} {after}"
 

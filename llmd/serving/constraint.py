@@ -90,6 +90,7 @@ def constrain(
         many=prompt.parallel_tool_calls,
         final=final,
         in_thought=reader.in_thought,
+        may_think=prompt.thinking.enabled is not False,
     )
     return AnswerConstraint(source, tuple(loosened))
 

@@ -43,8 +43,17 @@ def matcher(
     many: bool = True,
     final: FinalText | None = None,
     in_thought: bool = False,
+    may_think: bool = True,
 ) -> Callable[[str], bool]:
-    source = answer_grammar(syntax, tools, choice, many=many, final=final, in_thought=in_thought)
+    source = answer_grammar(
+        syntax,
+        tools,
+        choice,
+        many=many,
+        final=final,
+        in_thought=in_thought,
+        may_think=may_think,
+    )
     assert source is not None and source.kind == "lark"
     return lambda text: matches(source.text, text)
 
@@ -103,6 +112,15 @@ def test_a_required_call_comes_at_once_or_behind_a_thought() -> None:
     assert match(PARIS) and match(f"\n{PARIS}\n{PONG}") and match(f"<think>{WRONG}</think>\n{PONG}")
     for text in ("", "Hi.", f"Hi. {PONG}", WRONG, "<think>a</think>", f"{PONG} Done."):
         assert not match(text)
+
+
+@pytest.mark.parametrize("in_thought", [False, True])
+def test_where_thinking_is_off_no_thought_comes_before_it(in_thought: bool) -> None:
+    match = matcher(THINKING, REQUIRED, may_think=False, in_thought=in_thought)
+    assert match(f"hm</think>{PONG}" if in_thought else PONG)
+    assert not match(f"<think>hm</think>{PONG}") or in_thought
+    form = matcher(THINKING, tools=(), final=NUMBER, may_think=False)
+    assert form("7") and not form("<think>hm</think>7")
 
 
 def test_a_required_call_closes_the_thought_of_the_prompt_first() -> None:
