@@ -267,9 +267,14 @@ def test_hot_answers_to_a_schema_are_valid_and_differ(llama_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["<tool_call>{", "the water", " of<think>the", "a<|im_start|>é b"])
 def test_forced_text_is_cut_as_the_model_knows_it(path: Path, text: str) -> None:
+    wanted = text + "x" * 40
     with loaded(path) as (_, model):
-        source = GrammarSource("lark", f"start: {json.dumps(text + 'x' * 40)}")
+        source = GrammarSource("lark", f"start: {json.dumps(wanted)}")
         forced = model.grammars.compile(source).start().forced()
-        whole = model.tokenizer.encode_inside(text + "x" * 40, parse_special=True)
-    assert 0 < len(forced) <= len(whole)
-    assert forced == whole[: len(forced)]
+        whole = model.tokenizer.encode_inside(wanted, parse_special=True)
+        spelled, own = (
+            b"".join(map(model.tokenizer.token_bytes, token_ids)) for token_ids in (forced, whole)
+        )
+    assert spelled and wanted.encode().startswith(spelled)
+    # SentencePiece vocabularies put a space behind special tokens, which is not in the text.
+    assert forced == whole[: len(forced)] or own != wanted.encode()

@@ -10,6 +10,7 @@ _PLAIN = re.compile(r"""[^"'\\\x00-\x1f]*""")
 STRING_STOPS = re.compile(r"""["'\\\x00-\x1f]""")
 _BLANKS = re.compile(r"[ \t\r\n]*")
 _SCALAR = re.compile(r"[-+.\w]+")
+_NEXT_ITEM = re.compile(r",[ \t\r\n]{0,63}([-+.\w]*)")
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?")
 _NUMBER_BEGUN = re.compile(
     r"-|-?(?:0|[1-9][0-9]*)(?:\.|(?:\.[0-9]+)?[eE][-+]?)?",
@@ -97,7 +98,8 @@ class JsonStream:
             text = self._begun + text
             self._begun = ""
         position = 0
-        while position < len(text) and not (self.is_complete or self.is_broken):
+        length, end = len(text), _Expected.NOTHING
+        while position < length and self._expected is not end and not self.is_broken:
             if self._quote:
                 position = self._read_string(text, position, passed)
             elif self._scalar:
@@ -191,9 +193,7 @@ class JsonStream:
             self._expected = _Expected.VALUE
             passed.append(character)
         elif expected is _Expected.COMMA_OR_END and character == ",":
-            self._comma = character
-            in_object = self._brackets[-1] == "}"
-            self._expected = _Expected.KEY_OR_END if in_object else _Expected.VALUE_OR_END
+            return self._read_comma(text, position)
         elif self._may_end() and character == self._brackets[-1]:
             self._comma = ""
             passed.append("}" if self._brackets.pop() == "}" else "]")
@@ -218,6 +218,20 @@ class JsonStream:
             self.is_broken = True
             return position
         return position + 1
+
+    def _read_comma(self, text: str, position: int) -> int:
+        """A comma with what commonly follows it: blanks, and in an array the next scalar."""
+        if self._brackets[-1] == "}":
+            self._comma = ","
+            self._expected = _Expected.KEY_OR_END
+            return position + 1
+        item = _NEXT_ITEM.match(text, position)
+        assert item is not None
+        self._comma = text[position : item.start(1)]
+        self._expected = _Expected.VALUE_OR_END
+        if item[1]:
+            self._scalar.append(item[1])
+        return item.end()
 
     def _may_end(self) -> bool:
         return self._expected in (
