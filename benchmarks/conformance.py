@@ -34,7 +34,6 @@ from llmd.core.request import ChatPrompt, JsonSchema, ToolChoice, ToolChoiceMode
 from llmd.engine.grammar import CompiledGrammar, Constraint, GrammarCompiler
 from llmd.errors import InvalidRequest
 from llmd.serving.constraint import constrain
-from llmd.serving.prompt import RenderedChat
 
 MAX_WALK = 1500
 """Tokens after which a random walk is given up."""
@@ -171,8 +170,8 @@ class Trial:
         constraint = constrain(
             prompt,
             None if self._tools else wanted,
-            chat_format=self._format,
-            chat=RenderedChat(self._prompt, self._tools),
+            syntax=self._format.syntax,
+            in_thought=self._format.reader(self._prompt, self._tools).in_thought,
         )
         assert constraint.source is not None and not constraint.loosened
         return self._compiler.compile(constraint.source)

@@ -95,9 +95,10 @@ def make_readers(
 def _make_reader(
     index: int, chat_format: ChatFormat, prompt: Prompt, encoded: EncodedPrompt
 ) -> ChoiceReader:
-    if not isinstance(prompt, ChatPrompt) or encoded.chat is None:
+    if not isinstance(prompt, ChatPrompt) or encoded.chat_text is None:
         return ChoiceReader(index, None, ())
-    chat = encoded.chat
-    reader = chat_format.reader(chat.text, chat.tools, splits_thoughts=prompt.splits_thoughts)
+    reader = chat_format.reader(
+        encoded.chat_text, prompt.tools, splits_thoughts=prompt.splits_thoughts
+    )
     taken = {call.id for message in prompt.messages for call in message.tool_calls if call.id}
     return ChoiceReader(index, reader, taken)

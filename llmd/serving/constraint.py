@@ -11,7 +11,6 @@ from functools import lru_cache, partial
 from typing import Any, assert_never
 
 from llmd.chat.answer.syntax import AnswerSyntax
-from llmd.chat.format.chat_format import ChatFormat
 from llmd.chat.grammar import FinalText, answer_grammar, json_text
 from llmd.chat.json_schema import loosen_schema, normalize_schema
 from llmd.chat.notation import unheld_part
@@ -31,7 +30,6 @@ from llmd.engine.gbnf import gbnf_to_lark
 from llmd.engine.grammar import CompiledGrammar
 from llmd.errors import InvalidRequest, Unsupported
 from llmd.registry.instance import ModelInstance
-from llmd.serving.prompt import RenderedChat
 
 MAX_KEPT_CHARACTERS = 50_000
 """Of a schema whose normal form is kept: agents send the same tools with every request."""
@@ -56,15 +54,15 @@ def constrain(
     prompt: Prompt,
     answer_format: AnswerFormat | None,
     *,
-    chat_format: ChatFormat,
-    chat: RenderedChat | None,
+    syntax: AnswerSyntax,
+    in_thought: bool,
 ) -> AnswerConstraint:
-    """What the answer to `prompt` is held to; `chat` is what a ChatPrompt was rendered to. Raises
+    """What the answer to `prompt` is held to; `in_thought`: it ends inside a thought. Raises
     InvalidRequest or Unsupported, naming the field, where a schema or grammar of a client's is
     wrong or cannot be enforced, or where this model cannot be made to call a tool.
     """
     loosened: list[str] = []
-    if not isinstance(prompt, ChatPrompt) or chat is None:
+    if not isinstance(prompt, ChatPrompt):
         final = _final(answer_format, loosened)
         return AnswerConstraint(_alone(final), tuple(loosened))
     needs_call = prompt.tool_choice.mode in (ToolChoiceMode.REQUIRED, ToolChoiceMode.NAMED)
@@ -78,18 +76,17 @@ def constrain(
     tools: Sequence[Tool] = ()
     if prompt.tool_choice.mode is not ToolChoiceMode.NONE:
         tools = [
-            _with_normal_parameters(number, tool, chat_format.syntax, loosened)
-            for number, tool in enumerate(chat.tools)
+            _with_normal_parameters(number, tool, syntax, loosened)
+            for number, tool in enumerate(prompt.tools)
         ]
     final = None if needs_call else _final(answer_format, loosened)
-    reader = chat_format.reader(chat.text, chat.tools)
     source = answer_grammar(
-        chat_format.syntax,
+        syntax,
         tools,
         prompt.tool_choice,
         many=prompt.parallel_tool_calls,
         final=final,
-        in_thought=reader.in_thought,
+        in_thought=in_thought,
         may_think=prompt.thinking.enabled is not False,
     )
     return AnswerConstraint(source, tuple(loosened))
@@ -197,13 +194,15 @@ class HeldAnswer:
 
 
 async def hold(
-    instance: ModelInstance, request: GenerateRequest, chat: RenderedChat | None
+    instance: ModelInstance, request: GenerateRequest, *, in_thought: bool
 ) -> HeldAnswer:
     """`constrain`, compiled for the model's vocabulary; large schemas beside the event loop. All
     prompts of a request are held to the same. Raises as `constrain` does.
     """
     prompt, answer_format = request.prompts[0], request.answer_format
-    asked = partial(constrain, prompt, answer_format, chat_format=instance.format, chat=chat)
+    asked = partial(
+        constrain, prompt, answer_format, syntax=instance.format.syntax, in_thought=in_thought
+    )
     is_large = _num_characters(prompt, answer_format) > MAX_CHARACTERS_ON_LOOP
     constraint = await asyncio.to_thread(asked) if is_large else asked()
     if constraint.source is None:

@@ -171,7 +171,7 @@ async def start_generation(registry: ModelRegistry, request: GenerateRequest) ->
             raise
         prompts.append(encoded)
     readers = make_readers(instance.format, request, prompts)
-    held = await hold(instance, request, prompts[0].chat)
+    held = await hold(instance, request, in_thought=readers[0].in_thought)
     thought = thought_limits(
         instance.format,
         request.prompts[0],

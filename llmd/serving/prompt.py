@@ -9,7 +9,6 @@ from typing import assert_never
 
 from llmd.chat.prompt.layout import RenderedConversation
 from llmd.chat.prompt.template import RenderedPrompt
-from llmd.core.message import Tool
 from llmd.core.request import (
     ChatPrompt,
     InfillPrompt,
@@ -35,23 +34,15 @@ _cache_logger = logging.getLogger("llmd.cache")
 
 
 @dataclass(frozen=True, slots=True)
-class RenderedChat:
-    """What it takes to read the answer to a chat: the prompt's text, and what may be called."""
-
-    text: str
-    tools: tuple[Tool, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class EncodedPrompt:
     """Token ids, and what had to be changed in the messages to please the template. `layout` is
-    known of a chat where it was asked for; `chat` of every chat.
+    known of a chat where it was asked for; `chat_text`, the rendered prompt, of every chat.
     """
 
     token_ids: tuple[int, ...]
     repairs: tuple[str, ...] = ()
     layout: PromptLayout | None = None
-    chat: RenderedChat | None = None
+    chat_text: str | None = None
 
 
 async def encode(
@@ -140,8 +131,7 @@ def _encode_chat(
             token_ids,
             with_tools=wishes.tools,
         )
-    chat = RenderedChat(rendering.prompt.text, prompt.tools)
-    return EncodedPrompt(tuple(token_ids), rendering.changes, layout, chat)
+    return EncodedPrompt(tuple(token_ids), rendering.changes, layout, rendering.prompt.text)
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,6 @@ from llmd.core.request import (
 )
 from llmd.errors import InvalidRequest, Unsupported
 from llmd.serving.constraint import AnswerConstraint, constrain
-from llmd.serving.prompt import RenderedChat
 
 HEADER = "<|assistant|>\n"
 SECTION = Section(call_open="<call>\n", call_close="\n</call>")
@@ -58,12 +57,8 @@ def hold(
     prompt = ChatPrompt(
         messages=messages, tools=tools, tool_choice=choice, parallel_tool_calls=parallel
     )
-    return constrain(
-        prompt,
-        answer_format,
-        chat_format=ChatFormat(syntax=syntax, origin="test"),
-        chat=RenderedChat(f"Go.{HEADER}{tail}", tools),
-    )
+    reader = ChatFormat(syntax=syntax, origin="test").reader(f"Go.{HEADER}{tail}", tools)
+    return constrain(prompt, answer_format, syntax=syntax, in_thought=reader.in_thought)
 
 
 def takes(constraint: AnswerConstraint, text: str) -> bool:
@@ -199,12 +194,12 @@ def test_a_strict_tool_is_refused_where_the_models_notation_cannot_be_held_to_it
 def test_a_text_prompt_is_held_from_its_first_token() -> None:
     prompt = TextPrompt(text="JSON: ")
     schema = JsonSchema(schema=INTEGER, param="json_schema")
-    chat_format = ChatFormat(syntax=JSON_CALLS, origin="test")
-    constraint = constrain(prompt, schema, chat_format=chat_format, chat=None)
+    free: dict[str, Any] = {"syntax": JSON_CALLS, "in_thought": False}
+    constraint = constrain(prompt, schema, **free)
     assert takes(constraint, '{"n": 1}')
     assert not takes(constraint, ' {"n": 1}') and not takes(constraint, "<think>x</think>")
-    assert constrain(prompt, None, chat_format=chat_format, chat=None) == AnswerConstraint()
-    grammar = constrain(prompt, Gbnf(text='root ::= "a"'), chat_format=chat_format, chat=None)
+    assert constrain(prompt, None, **free) == AnswerConstraint()
+    grammar = constrain(prompt, Gbnf(text='root ::= "a"'), **free)
     assert takes(grammar, "a")
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any
 
 from pydantic import Field
 
-from llmd.api.openai.schema_completions import MAX_SEQUENCES
+from llmd.api.openai.schema_completions import check_num_sequences
 from llmd.api.openai.schema_format import read_format
 from llmd.api.openai.schema_sampling import MAX_CHOICES, SamplingFields
 from llmd.core.request import GenerateRequest, MixedPrompt, Prompt, TextPrompt, TokenPrompt
@@ -27,7 +28,7 @@ class NativeFields(SamplingFields):
     response_fields: list[str] | None = None
     t_max_predict_ms: Annotated[int, Field(ge=-1)] = -1
 
-    def generate(self, prompts: tuple[Prompt, ...], *, tenant: str) -> GenerateRequest:
+    def to_request(self, prompts: tuple[Prompt, ...], *, tenant: str) -> GenerateRequest:
         """Raises InvalidRequest or Unsupported, naming the field."""
         if self.post_sampling_probs and self.n_probs:
             raise Unsupported(
@@ -36,30 +37,15 @@ class NativeFields(SamplingFields):
                 param="post_sampling_probs",
             )
         num_choices = self.n_cmpl or self.n
-        if len(prompts) * num_choices > MAX_SEQUENCES:
-            raise InvalidRequest(
-                f"{len(prompts)} prompts with {num_choices} choices each are too many for one "
-                f"request. Ask for at most {MAX_SEQUENCES} answers in all.",
-                param="prompt",
-            )
-        return GenerateRequest(
-            model=self.model,
-            prompts=prompts,
-            sampling=self.sampling(),
-            max_tokens=self.token_limit(),
+        check_num_sequences(prompts, num_choices)
+        return replace(
+            self.generate(*prompts, tenant=tenant),
             max_generating_ms=self.t_max_predict_ms if self.t_max_predict_ms > 0 else None,
-            stop=self.stop_strings(),
             num_choices=num_choices,
             # Each piece of a stream says how many tokens there are.
             timings_per_token=self.stream,
             top_logprobs=self.n_probs if self.n_probs or self.return_tokens else None,
             answer_format=read_format(None, self.grammar, self.json_schema),
-            tenant=tenant,
-            priority=self.priority,
-            cache_prompt=self.cache_prompt,
-            deterministic=self.deterministic,
-            return_progress=self.wants_progress,
-            cache_report=self.cache_report,
         )
 
 
@@ -73,7 +59,7 @@ class NativeCompletionRequest(NativeFields):
             prompts = tuple(_read(each, f"prompt.{i}") for i, each in enumerate(prompt))
         else:
             prompts = (_read(prompt, "prompt"),)
-        return self.generate(prompts, tenant=tenant)
+        return self.to_request(prompts, tenant=tenant)
 
 
 def _is_many(prompt: object) -> bool:

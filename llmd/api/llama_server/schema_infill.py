@@ -31,4 +31,4 @@ class InfillRequest(NativeFields):
             is_cut=True,
             param="input_suffix",
         )  # fmt: skip
-        return self.generate((prompt,), tenant=tenant)
+        return self.to_request((prompt,), tenant=tenant)

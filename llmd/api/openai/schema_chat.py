@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 import orjson
@@ -103,20 +104,9 @@ class ChatCompletionRequest(ThinkingFields, SamplingFields):
             raise InvalidRequest(
                 "top_logprobs needs logprobs. Set logprobs to true.", param="top_logprobs"
             )
-        return GenerateRequest(
-            model=self.model,
-            prompts=(self._prompt(),),
-            sampling=self.sampling(),
+        return replace(
+            self.generate(self._prompt(), tenant=tenant),
             max_tokens=limit,
-            stop=self.stop_strings(),
-            timings_per_token=self.timings_per_token,
-            tenant=tenant,
-            priority=self.priority,
-            cache_prompt=self.cache_prompt,
-            deterministic=self.deterministic,
-            return_progress=self.wants_progress,
-            cache_report=self.cache_report,
-            num_choices=self.n,
             top_logprobs=(self.top_logprobs or 0) if self.logprobs else None,
             answer_format=read_format(self.response_format, self.grammar, self.json_schema),
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated
 
 from pydantic import Field
@@ -41,25 +43,10 @@ class CompletionRequest(SamplingFields):
                 param="best_of",
             )
         prompts = tuple(self._prompts())
-        if len(prompts) * num_choices > MAX_SEQUENCES:
-            raise InvalidRequest(
-                f"{len(prompts)} prompts with {num_choices} choices each are too many for one "
-                f"request. Ask for at most {MAX_SEQUENCES} answers in all.",
-                param="prompt",
-            )
-        return GenerateRequest(
-            model=self.model,
-            prompts=prompts,
-            sampling=self.sampling(),
+        check_num_sequences(prompts, num_choices)
+        return replace(
+            self.generate(*prompts, tenant=tenant),
             max_tokens=self._max_tokens(),
-            stop=self.stop_strings(),
-            timings_per_token=self.timings_per_token,
-            tenant=tenant,
-            priority=self.priority,
-            cache_prompt=self.cache_prompt,
-            deterministic=self.deterministic,
-            return_progress=self.wants_progress,
-            cache_report=self.cache_report,
             num_choices=num_choices,
             top_logprobs=self.num_logprobs if self.num_logprobs is not None or not picks else 0,
             echo=self.echo,
@@ -104,3 +91,13 @@ class CompletionRequest(SamplingFields):
                 "a prompt with a gap cannot be echoed. Leave out 'echo' or 'suffix'.", param="echo"
             )
         return InfillPrompt(prefix=prompt, suffix=self.suffix or "")
+
+
+def check_num_sequences(prompts: Sequence[Prompt], num_choices: int) -> None:
+    """Raises InvalidRequest where these are too many."""
+    if len(prompts) * num_choices > MAX_SEQUENCES:
+        raise InvalidRequest(
+            f"{len(prompts)} prompts with {num_choices} choices each are too many for one "
+            f"request. Ask for at most {MAX_SEQUENCES} answers in all.",
+            param="prompt",
+        )

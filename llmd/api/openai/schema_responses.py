@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
@@ -165,19 +166,14 @@ class ResponsesRequest(ThinkingFields, SamplingFields):
             splits_thoughts=self.splits_thoughts,
             template_kwargs=self.chat_template_kwargs,
         )
-        return GenerateRequest(
-            model=self.model,
-            prompts=(prompt,),
-            sampling=self.sampling(),
+        return replace(
+            self.generate(prompt, tenant=tenant),
             max_tokens=self._token_limit(),
-            stop=self.stop_strings(),
-            tenant=tenant,
-            priority=self.priority,
-            cache_prompt=self.cache_prompt,
-            deterministic=self.deterministic,
-            cache_report=self.cache_report,
             top_logprobs=self.num_logprobs,
             answer_format=self._answer_format(),
+            # Its events have no place for these.
+            timings_per_token=False,
+            return_progress=False,
         )
 
     def _token_limit(self) -> int | None:

@@ -8,6 +8,7 @@ from pydantic import Field, field_validator
 
 from llmd.api.json_body import JsonModel
 from llmd.api.openai.samplers import only_samplers
+from llmd.core.request import GenerateRequest, Prompt
 from llmd.errors import InvalidRequest, Unsupported
 
 MAX_CHOICES = 128
@@ -127,6 +128,24 @@ class SamplingFields(JsonModel):
     def wants_progress(self) -> bool:
         """Without a stream nobody could see it."""
         return self.return_progress and self.stream
+
+    def generate(self, *prompts: Prompt, tenant: str) -> GenerateRequest:
+        """What these fields alone ask for; each route replaces what it knows better."""
+        return GenerateRequest(
+            model=self.model,
+            prompts=prompts,
+            sampling=self.sampling(),
+            max_tokens=self.token_limit(),
+            stop=self.stop_strings(),
+            num_choices=self.n,
+            tenant=tenant,
+            priority=self.priority,
+            cache_prompt=self.cache_prompt,
+            deterministic=self.deterministic,
+            cache_report=self.cache_report,
+            timings_per_token=self.timings_per_token,
+            return_progress=self.wants_progress,
+        )
 
     def _biases(self) -> tuple[tuple[int, float], ...]:
         bias = self.logit_bias or {}

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from llmd.chat.answer.scan import Steps
 from llmd.chat.calls.base import GrammarRules, ToolSchemas
-from llmd.chat.calls.scripted import ScriptedReader
+from llmd.chat.calls.marked import MarkedReader
 from llmd.core.message import Tool
 
 _SECTION = ("<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>")
@@ -65,35 +65,16 @@ class DeepSeekCalls:
         return rules.add("calls", f'"\\n"? {begin} {call}{more} {rules.literal(_SECTION[1])}')
 
 
-class DeepSeekReader(ScriptedReader):
-    """Reads a section, or calls without one, in either style."""
+class DeepSeekReader(MarkedReader):
+    """In either style."""
 
-    def __init__(self, opener: str) -> None:
-        self._opener = opener
-        super().__init__(opener)
+    call_open = _CALL[0]
+    closers = (_FENCE, _CALL[1])
+    section_close = _SECTION[1]
 
-    def read(self) -> Steps[None]:
-        scan = self.scan
-        marker: str | None = self._opener
-        if marker != _CALL[0]:
-            marker = yield from scan.behind_blanks(_CALL[0], _SECTION[1])
-        while marker == _CALL[0]:
-            name = yield from self._read_name()
-            if not name:
-                self.give_up()
-                return
-            self.call(name)
-            is_whole = yield from self.json_arguments()
-            if not is_whole:
-                yield from scan.until_any(self.give_text, _CALL[1], _CALL[0], _SECTION[1])
-            yield from scan.behind_blanks(_FENCE)
-            yield from scan.behind_blanks(_CALL[1])
-            self.begin()
-            marker = yield from scan.behind_blanks(_CALL[0], _SECTION[1])
-        if marker is None or self.is_begun:
-            self.give_up()
-        else:
-            self.drop()
+    def read_head(self) -> Steps[tuple[str, None] | None]:
+        name = yield from self._read_name()
+        return (name, None) if name else None
 
     def _read_name(self) -> Steps[str]:
         """The name of the call that begins; empty where none does."""

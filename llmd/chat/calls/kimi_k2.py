@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from llmd.chat.answer.scan import Steps
 from llmd.chat.calls.base import GrammarRules, ToolSchemas
-from llmd.chat.calls.scripted import ScriptedReader
+from llmd.chat.calls.marked import MarkedReader
 from llmd.core.message import Tool
 
 _SECTION = ("<|tool_calls_section_begin|>", "<|tool_calls_section_end|>")
@@ -56,34 +56,17 @@ class KimiK2Calls:
         return rules.add("calls", f"{begin} {call}{more} {rules.literal(_SECTION[1])}")
 
 
-class KimiK2Reader(ScriptedReader):
-    """Reads a section, or calls without one."""
+class KimiK2Reader(MarkedReader):
+    """See MarkedReader."""
 
-    def __init__(self, opener: str) -> None:
-        self._opener = opener
-        super().__init__(opener)
+    call_open = _CALL[0]
+    closers = (_CALL[1],)
+    section_close = _SECTION[1]
 
-    def read(self) -> Steps[None]:
+    def read_head(self) -> Steps[tuple[str, str] | None]:
         scan = self.scan
-        marker: str | None = self._opener
-        if marker == _SECTION[0]:
-            marker = yield from scan.behind_blanks(_CALL[0], _SECTION[1])
-        while marker == _CALL[0]:
-            yield from scan.blanks()
-            id = yield from scan.run(_ID)
-            argument = yield from scan.behind_blanks(_ARGUMENTS)
-            found = _NAME.fullmatch(id)
-            if found is None or argument is None:
-                self.give_up()
-                return
-            self.call(found[1], id)
-            is_whole = yield from self.json_arguments()
-            if not is_whole:
-                yield from scan.until_any(self.give_text, _CALL[1], _CALL[0], _SECTION[1])
-            yield from scan.behind_blanks(_CALL[1])
-            self.begin()
-            marker = yield from scan.behind_blanks(_CALL[0], _SECTION[1])
-        if marker is None or self.is_begun:
-            self.give_up()
-        else:
-            self.drop()
+        yield from scan.blanks()
+        id = yield from scan.run(_ID)
+        argument = yield from scan.behind_blanks(_ARGUMENTS)
+        found = _NAME.fullmatch(id)
+        return None if found is None or argument is None else (found[1], id)

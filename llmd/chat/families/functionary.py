@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from llmd.chat.answer.scan import Steps
 from llmd.chat.calls.base import GrammarRules, ToolSchemas
 from llmd.chat.calls.scripted import ScriptedReader
-from llmd.chat.families.whole import WholeReader
+from llmd.chat.families.whole import WholeReader, tail_behind
 from llmd.core.message import Tool
 
 _HEADER = "<|start_header_id|>assistant<|end_header_id|>\n\n"
@@ -33,7 +33,7 @@ class Functionary32:
         return _HEADER
 
     def prompt_tail(self, prompt: str) -> str:
-        return prompt.rpartition(_HEADER)[2] if _HEADER in prompt else ""
+        return tail_behind(_HEADER, prompt)
 
     def reader(
         self,

@@ -12,11 +12,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from llmd.chat.answer.syntax import ThoughtSyntax
 from llmd.chat.calls.base import GrammarRules, ToolSchemas
-from llmd.chat.families.messages import Framing, Header, Kind, MessagesReader, last_match
+from llmd.chat.families.messages import (
+    Framing,
+    Header,
+    Kind,
+    MessagesReader,
+    MessagesSyntax,
+    last_match,
+)
 from llmd.core.message import Tool
 
 _FRAMING = Framing(
@@ -29,36 +35,27 @@ _RECIPIENT = re.compile(r"to=(?!assistant\b)([^\s<]+)")
 _CHANNEL = re.compile(r"<\|channel\|>\s*(\w+)")
 
 
-@dataclass(frozen=True, slots=True)
-class Harmony:
-    ends: tuple[str, ...] = ()
+class HarmonyReader(MessagesReader):
+    def classify(self, header: str) -> Header:
+        recipient = last_match(_RECIPIENT, header)
+        if recipient is not None:
+            name = recipient.removeprefix("functions.")
+            if name == recipient and name not in self.tools.names:
+                # A tool that is built into the model, and that we do not have.
+                return Header(Kind.HIDDEN)
+            is_call = bool(self.tools.names)
+            return Header(Kind.JSON_CALL, name) if is_call else Header(Kind.TEXT, is_text=True)
+        is_thought = last_match(_CHANNEL, header) == "analysis"
+        return Header(Kind.THOUGHT if is_thought else Kind.TEXT)
 
-    @property
-    def header(self) -> str:
-        return _FRAMING.start
+
+class Harmony(MessagesSyntax):
+    framing = _FRAMING
+    reader_type = HarmonyReader
 
     @property
     def thought(self) -> ThoughtSyntax:
         return ThoughtSyntax("<|channel|>analysis<|message|>", "<|end|>")
-
-    def prompt_tail(self, prompt: str) -> str:
-        return _FRAMING.prompt_tail(prompt)
-
-    def reader(
-        self,
-        prompt_tail: str,
-        tools: ToolSchemas,
-        *,
-        splits_thoughts: bool,
-        keeps_prefill: bool = False,
-    ) -> MessagesReader:
-        return HarmonyReader(
-            _FRAMING,
-            prompt_tail,
-            tools,
-            splits_thoughts=splits_thoughts,
-            keeps_prefill=keeps_prefill,
-        )
 
     def grammar(
         self,
@@ -85,20 +82,6 @@ class Harmony:
                 last.append(f'{final} " <|constrain|>json"? "<|message|>" ({content})')
         opened = f"{thought} {start} " if in_thought else ""
         return rules.add("answer", f"{opened}{hidden}* {rules.choice(last)}")
-
-
-class HarmonyReader(MessagesReader):
-    def classify(self, header: str) -> Header:
-        recipient = last_match(_RECIPIENT, header)
-        if recipient is not None:
-            name = recipient.removeprefix("functions.")
-            if name == recipient and name not in self.tools.names:
-                # A tool that is built into the model, and that we do not have.
-                return Header(Kind.HIDDEN)
-            is_call = bool(self.tools.names)
-            return Header(Kind.JSON_CALL, name) if is_call else Header(Kind.TEXT, is_text=True)
-        is_thought = last_match(_CHANNEL, header) == "analysis"
-        return Header(Kind.THOUGHT if is_thought else Kind.TEXT)
 
 
 def _call(rules: GrammarRules, tools: Sequence[Tool]) -> str:

@@ -16,7 +16,7 @@ from llmd.chat.answer.scan import Steps
 from llmd.chat.calls.base import GrammarRules, ToolSchemas
 from llmd.chat.calls.pythonic_reader import PythonicReader
 from llmd.chat.calls.scripted import ScriptedReader
-from llmd.chat.families.whole import WholeReader
+from llmd.chat.families.whole import WholeReader, tail_behind
 from llmd.core.message import Tool
 
 _PYTHON_TAG = "<|python_tag|>"
@@ -38,7 +38,7 @@ class Llama3:
     argument_key: str = "parameters"
 
     def prompt_tail(self, prompt: str) -> str:
-        return prompt.rpartition(self.header)[2] if self.header in prompt else ""
+        return tail_behind(self.header, prompt)
 
     def reader(
         self,

@@ -9,6 +9,7 @@ import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from enum import Enum, auto
+from typing import ClassVar
 
 from llmd.chat.answer.piece import Piece, Text, Thought
 from llmd.chat.answer.scan import Steps, ignore
@@ -59,6 +60,37 @@ class Framing:
             tail = position + len(self.start)
             position = prompt.rfind(marker, 0, position)
         return prompt[tail:]
+
+
+class MessagesSyntax:
+    """What families framed like this have in common. See AnswerSyntax."""
+
+    framing: ClassVar[Framing]
+    reader_type: ClassVar[type[MessagesReader]]
+    ends: tuple[str, ...] = ()
+
+    @property
+    def header(self) -> str:
+        return self.framing.start
+
+    def prompt_tail(self, prompt: str) -> str:
+        return self.framing.prompt_tail(prompt)
+
+    def reader(
+        self,
+        prompt_tail: str,
+        tools: ToolSchemas,
+        *,
+        splits_thoughts: bool,
+        keeps_prefill: bool = False,
+    ) -> MessagesReader:
+        return self.reader_type(
+            self.framing,
+            prompt_tail,
+            tools,
+            splits_thoughts=splits_thoughts,
+            keeps_prefill=keeps_prefill,
+        )
 
 
 class MessagesReader(ScriptedReader, ABC):

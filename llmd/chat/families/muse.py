@@ -9,12 +9,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from llmd.chat.answer.syntax import ThoughtSyntax
 from llmd.chat.calls.attribute_tags import MUSE
-from llmd.chat.calls.base import CallReader, GrammarRules, ToolSchemas
-from llmd.chat.families.messages import Framing, Header, Kind, MessagesReader, last_match
+from llmd.chat.calls.base import CallReader, GrammarRules
+from llmd.chat.families.messages import (
+    Framing,
+    Header,
+    Kind,
+    MessagesReader,
+    MessagesSyntax,
+    last_match,
+)
 from llmd.core.message import Tool
 
 _FRAMING = Framing(
@@ -27,36 +33,26 @@ _RECIPIENT = re.compile(r"to=([^\s<]+)")
 _SECTION = MUSE.openers[0]
 
 
-@dataclass(frozen=True, slots=True)
-class Muse:
-    ends: tuple[str, ...] = ()
+class MuseReader(MessagesReader):
+    def classify(self, header: str) -> Header:
+        recipient = last_match(_RECIPIENT, header)
+        if recipient == "self":
+            return Header(Kind.THOUGHT)
+        if recipient in (None, "user"):
+            return Header(Kind.TEXT)
+        return Header(Kind.CALLS) if self.tools.names else Header(Kind.TEXT, is_text=True)
 
-    @property
-    def header(self) -> str:
-        return _FRAMING.start
+    def calls_reader(self) -> tuple[str, CallReader]:
+        return _SECTION, MUSE.reader(_SECTION, self.tools)
+
+
+class Muse(MessagesSyntax):
+    framing = _FRAMING
+    reader_type = MuseReader
 
     @property
     def thought(self) -> ThoughtSyntax:
         return ThoughtSyntax("to=self<|message|>", "<|eom|>")
-
-    def prompt_tail(self, prompt: str) -> str:
-        return _FRAMING.prompt_tail(prompt)
-
-    def reader(
-        self,
-        prompt_tail: str,
-        tools: ToolSchemas,
-        *,
-        splits_thoughts: bool,
-        keeps_prefill: bool = False,
-    ) -> MessagesReader:
-        return MuseReader(
-            _FRAMING,
-            prompt_tail,
-            tools,
-            splits_thoughts=splits_thoughts,
-            keeps_prefill=keeps_prefill,
-        )
 
     def grammar(
         self,
@@ -82,19 +78,6 @@ class Muse:
             final = "/(?s:.*)/" if content is None else f"({content})"
             options.append(f'{thought}* " to=user<|message|>" {final}')
         return rules.add("answer", f"{opened}{rules.choice(options)}")
-
-
-class MuseReader(MessagesReader):
-    def classify(self, header: str) -> Header:
-        recipient = last_match(_RECIPIENT, header)
-        if recipient == "self":
-            return Header(Kind.THOUGHT)
-        if recipient in (None, "user"):
-            return Header(Kind.TEXT)
-        return Header(Kind.CALLS) if self.tools.names else Header(Kind.TEXT, is_text=True)
-
-    def calls_reader(self) -> tuple[str, CallReader]:
-        return _SECTION, MUSE.reader(_SECTION, self.tools)
 
 
 def _call(rules: GrammarRules, tools: Sequence[Tool]) -> str:

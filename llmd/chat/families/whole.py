@@ -25,3 +25,8 @@ class WholeReader:
     def _behind_prefill(self, pieces: list[Piece]) -> list[Piece]:
         prefill, self._prefill = self._prefill, []
         return prefill + pieces
+
+
+def tail_behind(header: str, prompt: str) -> str:
+    """What follows the last `header` in `prompt`; nothing where it has none."""
+    return prompt.rpartition(header)[2] if header in prompt else ""
