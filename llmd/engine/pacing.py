@@ -22,8 +22,8 @@ prompt beside others takes about 4 times as long as alone at most (if a token co
 small chunk as in a large one), and steps take at most 4/3 of the time of their decodes, where that
 is more than the target."""
 
-MIN_PROMPT_TOKENS = 8
-"""Of a step with prompts, whatever they cost; also the first guess."""
+FIRST_PROMPT_TOKENS = 8
+"""The guess while nothing is known of what they cost."""
 
 MAX_GROWTH = 2
 """A step holds at most so many times the prompt tokens of those that the estimate rests on."""
@@ -82,9 +82,9 @@ class Pacer:
 
     def prompt_budget(self, num_generating: int) -> int:
         """How many prompt tokens the next step may hold beside `num_generating` decodes, one token
-        each: all that fit when nobody generates, else at least MIN_PROMPT_TOKENS (as far as they
-        fit). But 0 for the few steps that are to show what decodes alone take: those are asked for
-        until they come.
+        each: all that fit when nobody generates, else as many as there is time for, and at least one
+        where one fits. But 0 for the few steps that are to show what decodes alone take: those are
+        asked for until they come.
         """
         num_fitting = self._max_step_tokens - num_generating
         if num_generating == 0 or self._max_gap_seconds == 0:
@@ -143,15 +143,15 @@ class Pacer:
     def _budget(self, decode_seconds: float) -> int:
         steps = self._known_prompt_steps()
         if not steps:
-            return MIN_PROMPT_TOKENS
+            return FIRST_PROMPT_TOKENS
         most_seconds = max(
             self._max_gap_seconds - decode_seconds,
             decode_seconds * MIN_PROMPT_SHARE / (1 - MIN_PROMPT_SHARE),
         )
         most_tokens = MAX_GROWTH * max(step.num_tokens for step in steps)
-        return max(
-            MIN_PROMPT_TOKENS, min(int(most_seconds / _seconds_per_token(steps)), most_tokens)
-        )
+        # A floor of more than one token would be one of time, and attention makes a token of a long
+        # prompt cost many times what the first ones did: 8 of them took 400 ms of a target of 250.
+        return max(1, min(int(most_seconds / _seconds_per_token(steps)), most_tokens))
 
 
 def _seconds_per_token(steps: Iterable[_PromptStep]) -> float:

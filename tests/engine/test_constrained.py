@@ -26,7 +26,7 @@ from llmd.core.output import FinishReason, Output
 from llmd.engine.continuation import Continuation
 from llmd.engine.engine import Engine
 from llmd.engine.grammar import CompiledGrammar, GrammarCompiler
-from llmd.engine.pacing import MIN_PROMPT_TOKENS, NUM_DECODE_SAMPLES
+from llmd.engine.pacing import FIRST_PROMPT_TOKENS, NUM_DECODE_SAMPLES
 from llmd.engine.request import Request
 from llmd.engine.sampler import Sampler
 from llmd.engine.thought import ThoughtLimits
@@ -209,7 +209,7 @@ def test_who_waits_for_a_next_token_does_not_wait_for_long_jumps() -> None:
     answers(engine, fake_request("b", "y", max_tokens=60), jumping)
     sizes = [sum(item.num_tokens for item in batch) for batch in runner.batches if len(batch) == 2]
     # As prompts would: some steps show what decodes alone take, then it begins with little.
-    assert sizes[:5] == [2] * NUM_DECODE_SAMPLES + [2 + MIN_PROMPT_TOKENS]
+    assert sizes[:5] == [2] * NUM_DECODE_SAMPLES + [2 + FIRST_PROMPT_TOKENS]
 
 
 def test_prompts_are_read_beside_sequences_that_jump() -> None:

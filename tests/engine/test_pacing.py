@@ -8,11 +8,11 @@ from random import Random
 import pytest
 
 from llmd.engine.pacing import (
+    FIRST_PROMPT_TOKENS,
     MAX_AGE,
     MAX_GROWTH,
     MIN_CALM,
     MIN_PROMPT_SHARE,
-    MIN_PROMPT_TOKENS,
     NUM_DECODE_SAMPLES,
     Pacer,
 )
@@ -106,7 +106,7 @@ def run(
         allowed_seconds = max(
             TARGET,
             machine.exact_seconds(generating, 0, 0) / (1 - MIN_PROMPT_SHARE),
-            machine.exact_seconds(generating, MIN_PROMPT_TOKENS, position),
+            machine.exact_seconds(generating, 1, position),
         )
         yield Step(generating, num_tokens, budget, seconds, allowed_seconds)
 
@@ -155,7 +155,7 @@ def test_the_first_chunk_is_small_and_the_next_ones_grow_step_by_step() -> None:
     pacer = make_pacer()
     machine = Machine(prompt=0.0002, noise=0)
     budgets = [step.budget for step in take(run(machine, pacer, lambda step: 1, repeat(9999)), 12)]
-    assert budgets[:5] == [0, 0, 0, 0, MIN_PROMPT_TOKENS]
+    assert budgets[:5] == [0, 0, 0, 0, FIRST_PROMPT_TOKENS]
     assert all(later <= MAX_GROWTH * before for before, later in pairwise(budgets[4:]))
     assert budgets[-1] > 400
 
@@ -195,9 +195,14 @@ def test_the_last_few_tokens_of_a_prompt_teach_nothing() -> None:
     assert pacer.prompt_budget(2) == pytest.approx(budget, abs=2)
 
 
-def test_slow_prompts_still_get_some_tokens() -> None:
+def test_a_prompt_goes_on_however_dear_its_tokens_are() -> None:
     pacer = taught_pacer(2, 0.05, 10.0)
-    assert pacer.prompt_budget(2) == MIN_PROMPT_TOKENS
+    assert pacer.prompt_budget(2) == 1
+
+
+def test_a_few_dear_tokens_keep_to_the_target_too() -> None:
+    pacer = taught_pacer(1, 0.05, 0.04)
+    assert pacer.prompt_budget(1) == 3
 
 
 def test_decodes_that_exceed_the_target_leave_prompts_their_share() -> None:
@@ -218,6 +223,7 @@ MACHINES: dict[str, Callable[[int], Machine]] = {
     "plain": lambda seed: Machine(seed=seed),
     "fast prompts": lambda seed: Machine(prompt=0.0003, seed=seed),
     "steep attention": lambda seed: Machine(growth=1 / 1500, seed=seed),
+    "dear tokens": lambda seed: Machine(prompt=0.015, growth=1 / 2000, seed=seed),
     "bound by memory": lambda seed: Machine(is_bound_by_memory=True, seed=seed),
     "noisy": lambda seed: Machine(noise=0.1, outliers=0.01, seed=seed),
 }
@@ -314,7 +320,7 @@ def test_a_machine_that_never_calms_down_is_not_measured_all_the_time() -> None:
 def test_no_measuring_is_needed_when_steps_without_prompts_come_anyway() -> None:
     steps = run(Machine(), make_pacer(), lambda step: 3, (0 if n % 20 else 10 for n in count()))
     take(steps, NUM_LEARNING_STEPS)
-    assert all(step.budget >= MIN_PROMPT_TOKENS for step in take(steps, 1000))
+    assert all(step.budget for step in take(steps, 1000))
 
 
 @pytest.mark.parametrize("seed", range(10))

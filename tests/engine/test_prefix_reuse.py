@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 from conftest import EXACT_SETTINGS
+from same_answer import assert_same_answer
 
 from llmd.config.byte_size import ByteSize
 from llmd.config.settings import ModelSettings
-from llmd.core.output import FinishReason, Output
+from llmd.core.output import FinishReason, Output, TokenLogprob
 from llmd.core.sampling import SamplingParams
 from llmd.engine.engine import Engine
 from llmd.engine.loading import load_engine
@@ -61,22 +62,22 @@ def request(id: str, asked: Asked, **fields: Any) -> Request:
         max_tokens=NUM_TOKENS,
         scope=asked.scope,
         layouts=(PromptLayout(message_ends=asked.ends),),
-        top_logprobs=0,
+        top_logprobs=2,
         **fields,
     )
 
 
 class Answers:
-    """Token ids by request; a request that failed is an error here."""
+    """Tokens by request; a request that failed is an error here."""
 
     def __init__(self) -> None:
-        self.tokens: dict[str, list[bytes]] = defaultdict(list)
+        self.tokens: dict[str, list[TokenLogprob]] = defaultdict(list)
         self.last: dict[str, Output] = {}
 
     def take(self, outputs: list[Output]) -> None:
         for output in outputs:
             assert output.finish_reason is not FinishReason.ERROR, output.error
-            self.tokens[output.request_id] += [each.chosen.text for each in output.logprobs]
+            self.tokens[output.request_id] += output.logprobs
             if output.finish_reason is not None:
                 self.last[output.request_id] = output
 
@@ -140,7 +141,7 @@ def test_answers_are_those_without_a_cache(
             alone = Answers()
             engine.add(request("alone", asked[id], cache_prompt=False))
             finish(engine, alone)
-            assert answers.tokens[id] == alone.tokens["alone"], id
+            assert_same_answer(answers.tokens[id], alone.tokens["alone"])
             assert alone.num_cached("alone") == 0
 
 
@@ -160,7 +161,7 @@ def test_what_was_computed_outlives_the_daemon(
         finish(engine, answers)
     assert answers.num_cached("after") == 98
     assert answers.num_cached("cold") == 0
-    assert answers.tokens["after"] == answers.tokens["cold"]
+    assert_same_answer(answers.tokens["after"], answers.tokens["cold"])
 
 
 @pytest.mark.parametrize(("kind", "fields"), KINDS)
@@ -180,4 +181,4 @@ def test_a_damaged_file_is_computed_again(
         engine.add(request("after", asked))
         finish(engine, answers)
     assert answers.num_cached("after") == 0
-    assert answers.tokens["after"] == answers.tokens["before"]
+    assert_same_answer(answers.tokens["after"], answers.tokens["before"])
