@@ -82,8 +82,8 @@ class Pacer:
 
     def prompt_budget(self, num_generating: int) -> int:
         """How many prompt tokens the next step may hold beside `num_generating` decodes, one token
-        each: all that fit when nobody generates, else as many as there is time for, and at least one
-        where one fits. But 0 for the few steps that are to show what decodes alone take: those are
+        each: all that fit when nobody generates, else as many as there is time for, at least one
+        (if it fits). But 0 for the few steps that are to show what decodes alone take: those are
         asked for until they come.
         """
         num_fitting = self._max_step_tokens - num_generating
