@@ -324,19 +324,19 @@ def basics(values: Values) -> Dialogue:
 
 
 MIX: dict[Callable[[Values], Dialogue], float] = {
-    chat: 1.2,
-    memory: 0.7,
+    chat: 3.5,
+    memory: 0.9,
     identity: 0.3,
     persona: 0.3,
-    basics: 0.7,
-    repetition: 1.3,
-    structured: 11.0,
+    basics: 1.2,
+    repetition: 1.6,
+    structured: 7.0,
     tool_series: 3.5,
-    tool_call: 5.0,
-    tool_answer: 1.3,
-    tool_idle: 1.3,
+    tool_call: 6.0,
+    tool_answer: 1.6,
+    tool_idle: 1.7,
     tool_pair: 1.0,
-    tool_loop: 0.5,
+    tool_loop: 0.9,
     tool_output: 0.5,
     long_chat: 0.03,
     long_work: 0.05,
@@ -344,10 +344,10 @@ MIX: dict[Callable[[Values], Dialogue], float] = {
 
 
 def draw_dialogue(values: Values) -> Dialogue:
-    """Draw one dialogue of the mix; a third of them think."""
+    """Draw one dialogue of the mix; nearly half of them think."""
     maker = values.rng.choices(list(MIX), list(MIX.values()))[0]
     dialogue = maker(values)
-    dialogue.thinking = maker is not tool_series and values.chance(0.35)
+    dialogue.thinking = maker is not tool_series and values.chance(0.45)
     return dialogue
 
 

@@ -54,11 +54,6 @@ ACT_ASKS = phrases("""
     {a} the {e} {{0}}. | Please {a} the {e} {{0}}. | Can you {a} the {e} {{0}}? | {a} {{0}},
     please. | I want to {a} the {e} {{0}}. | Now {a} the {e} {{0}}
 """)
-ACTIONS = """
-open close delete start stop cancel copy move paint clean lock unlock print scan archive publish
-rename restart approve reject order ship track activate disable enable update repair wash feed
-call invite ban block follow pause resume download upload reset
-""".split()
 
 # Leads of tools that are never offered together: "What is 3 + 4?" asks for both.
 ALIKE = ({"{0}", "{0} + {1}"}, {"{0}", "{0} * {1}"})
@@ -150,11 +145,11 @@ def made_tool(values: Values) -> Tool:
         return Tool(
             name, values.pick(FETCH_TEXT).format(**fill), (slot,), asks, f"The {topic} of {{0}}"
         )
-    action = values.plain() if values.chance(0.2) else values.listed(ACTIONS)
+    action = values.plain() if values.chance(0.2) else values.listed(words.ACTIONS)
     fill = {"a": action, "e": entity}
     name = values.pick((identifier(values, action, entity), action, values.plain()))
     text = values.pick(ACT_TEXT).format(**fill)
-    known = action in ACTIONS
+    known = action in words.ACTIONS
     asks = tuple(ask.format(**fill) for ask in ACT_ASKS if known or not ask.startswith("{"))
     return Tool(
         name,

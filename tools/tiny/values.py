@@ -62,7 +62,7 @@ class Values:
         return "".join(self.rng.choice(alphabet) for _ in range(self.rng.randint(2, 5)))
 
     def _joined(self) -> str:
-        """Join two real words, so that every token of theirs is written in training."""
+        """Join two real words, held-out ones too, so that training writes each of their tokens."""
         return "".join(self.rng.choice(words.PARTS) for _ in range(2))
 
     def made_up(self) -> str:
@@ -76,7 +76,10 @@ class Values:
 
     def plain(self) -> str:
         """Return a lower-case made-up word of ASCII letters, fit for an identifier."""
-        return self.only(self._syllables if self.chance(0.85) else self._letters)
+        roll = self.rng.random()
+        if roll < 0.75:
+            return self.only(self._syllables)
+        return self.only(self._letters if roll < 0.88 else lambda: self._joined().lower())
 
     def word(self) -> str:
         """Return one word, real or made up, mostly in lower case."""

@@ -109,6 +109,11 @@ path file user role group tag note text message reason unit speed distance tempe
 species material shape position rank total count index version
 """.split()
 
+ACTIONS = """
+open close delete start stop cancel copy move paint clean lock unlock print scan archive publish
+rename restart approve reject order ship track activate disable enable update repair wash feed
+call invite ban block follow pause resume download upload reset
+""".split()
 CONDITIONS = """
 sunny cloudy rainy windy snowy foggy stormy clear humid dry icy misty
 """.split()
@@ -139,4 +144,16 @@ b ck d f g k l ll lt m mp n nd ng nk nt p r rd rk rm rn rt s sh sk ss st t th x 
 )
 
 # What words may be joined of.
-PARTS = (*FIRST_NAMES, *LAST_NAMES, *CITIES, *THINGS, *THINGS, *ADJECTIVES, *JOBS, *TOPICS, *KEYS)
+PARTS = (
+    *FIRST_NAMES,
+    *LAST_NAMES,
+    *CITIES,
+    *THINGS,
+    *THINGS,
+    *ADJECTIVES,
+    *JOBS,
+    *TOPICS,
+    *KEYS,
+    *ENTITIES,
+    *ACTIONS,
+)
