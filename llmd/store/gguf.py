@@ -29,6 +29,9 @@ MAX_TENSORS = 2**20
 MAX_DIMENSIONS = 4
 """GGML_MAX_DIMS (ggml.h)."""
 
+MAX_PER_LAYER = 4096
+"""More than any model has layers: such a list is read into memory whole."""
+
 MAX_ELEMENTS = 2**63 - 1
 
 # The values of gguf_metadata_value_type, with struct's letters for the numbers.
@@ -137,6 +140,25 @@ class GgufHeader:
         if letter not in set("BbHhIiQq"):
             raise self._mistyped(key, "a list of whole numbers")
         return struct.unpack(f"<{found.count}{letter}", self._read(found, key))
+
+    def per_layer(self, key: str, num_layers: int) -> tuple[int, ...] | None:
+        """What a key says of each layer: one number, or true or false, for all of them, or a list
+        of these, whose missing values are 0. None where there is no such key.
+        """
+        value = self.values.get(key)
+        if isinstance(value, GgufArray):
+            if value.count > MAX_PER_LAYER:
+                raise self._mistyped(key, "a list of a value for each layer")
+            found = self._flags(key) if value.kind == _BOOL else self.integers(key)
+            return (*found[:num_layers], *(0,) * (num_layers - len(found)))
+        if isinstance(value, bool):
+            return (int(value),) * num_layers
+        number = self.integer(key)
+        return None if number is None else (number,) * num_layers
+
+    def _flags(self, key: str) -> tuple[int, ...]:
+        found = self._array(key)
+        return () if found is None else tuple(map(bool, self._read(found, key)))
 
     def _array(self, key: str) -> GgufArray | None:
         value = self.values.get(key)

@@ -10,10 +10,14 @@ from llmd.config.model_reference import parts_of
 from llmd.core.embedding import POOLING_BY_NUMBER, Pooling
 from llmd.errors import InvalidModelFile
 from llmd.store.gguf import GgufHeader, TensorInfo, read_header
+from llmd.store.layers import WITHOUT_CACHE
 from llmd.store.special_tokens import SpecialTokens, read_special_tokens
 from llmd.store.tensor_type import FILE_TYPES
 
 _TEMPLATE = "tokenizer.chat_template"
+
+_ENCODERS = frozenset({"t5", "t5encoder", "eagle3", "dflash"})
+"""Architectures that are, or have, an encoder (llama-model.cpp llama_model_has_encoder)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +84,41 @@ class ModelFile:
         return self.header.integer(f"{self.architecture}.embedding_length")
 
     @property
+    def output_length(self) -> int | None:
+        """Dimensions of its embeddings."""
+        stated = self.header.integer(f"{self.architecture}.embedding_length_out")
+        return stated or self.embedding_length
+
+    @property
+    def generates_text(self) -> bool:
+        """Whether it continues text token by token, as far as the file says: no encoder, and
+        attention that does not look ahead.
+        """
+        causal = self.header.values.get(f"{self.architecture}.attention.causal")
+        return self.architecture not in _ENCODERS and causal is not False
+
+    @property
+    def is_translator(self) -> bool:
+        """Whether it is an encoder to read and a decoder to write."""
+        return self.architecture in _ENCODERS - {"t5encoder"}
+
+    @property
+    def looks_ahead(self) -> bool:
+        """Whether tokens see those behind them, so that a text must be computed whole."""
+        return not self.generates_text or self.architecture in WITHOUT_CACHE
+
+    @property
+    def stated_pooling(self) -> Pooling | None:
+        """How the file says that it embeds; None where it says nothing, or not at all."""
+        number = self.header.integer(f"{self.architecture}.pooling_type") or 0
+        return POOLING_BY_NUMBER.get(number)
+
+    @property
     def pooling(self) -> Pooling | None:
         """How it embeds or ranks; None for a model that writes text. An encoder whose file does
         not say is pooled as `llmd serve` does.
         """
-        number = self.header.integer(f"{self.architecture}.pooling_type") or 0
-        is_encoder = self.header.values.get(f"{self.architecture}.attention.causal") is False
-        return POOLING_BY_NUMBER.get(number, Pooling.MEAN if is_encoder else None)
+        return self.stated_pooling or (None if self.generates_text else Pooling.MEAN)
 
     @property
     def num_tokens(self) -> int:
