@@ -21,7 +21,7 @@ class Admission:
 
     def __init__(self, max_queue: int) -> None:
         """`max_queue` sequences may wait beside those that run."""
-        self._max_queue = max_queue
+        self.max_queue = max_queue
         self._num_running: int | None = None
         self._seconds: deque[float] = deque(maxlen=NUM_RECENT)
 
@@ -35,7 +35,7 @@ class Admission:
         """
         if self._num_running is None or num_unfinished == 0:
             return
-        most = self._num_running + self._max_queue
+        most = self._num_running + self.max_queue
         if num_unfinished + num_new > most:
             seconds = self.retry_after
             raise QueueFull(

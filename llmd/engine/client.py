@@ -10,7 +10,7 @@ from llmd.core.output import Output
 from llmd.engine.admission import Admission
 from llmd.engine.loading import LoadedModel
 from llmd.engine.notice import Ended, Loaded, LoadFailed, Notice, Stepped
-from llmd.engine.request import Abort, Close, PoolingRequest, Request, Submit
+from llmd.engine.request import Abort, Close, End, PoolingRequest, Request, Submit
 from llmd.engine.stats import EngineStats
 from llmd.engine.thread import Build, EngineThread
 from llmd.errors import EngineFailed, LlmdError
@@ -28,6 +28,8 @@ class OutputStream:
         self._request_id = request.id
         self.num_unfinished = request.num_answers
         """Sequences whose last output was not delivered yet."""
+        self.has_begun = False
+        """Whether anything was generated."""
         self.submitted_at = submitted_at
         """Seconds of the event loop's clock."""
         self._unread: dict[int, Output] = {}  # by sequence, the longest unread first
@@ -57,10 +59,15 @@ class OutputStream:
         """
         self._client.forget(self._request_id)
 
+    def end(self) -> None:
+        """Let it end with what it has, at its length. A plain call."""
+        self._client.end(self._request_id)
+
     def put(self, output: Output) -> bool:
         """Deliver; True when this was the last output of the last sequence."""
         unread = self._unread.get(output.index)
         self._unread[output.index] = output if unread is None else _merge(unread, output)
+        self.has_begun |= output.num_tokens > 0
         self.num_unfinished -= output.finish_reason is not None
         self._wake()
         return self.num_unfinished == 0
@@ -86,6 +93,7 @@ class EngineClient:
         self._streams: dict[str, OutputStream] = {}
         self._loaded: asyncio.Future[LoadedModel] = self._loop.create_future()
         self._ended: asyncio.Future[None] = self._loop.create_future()
+        self._refusal: LlmdError | None = None
         self.error: LlmdError | None = None
         """Why the engine ended by itself."""
         self.stats: EngineStats | None = None
@@ -100,10 +108,31 @@ class EngineClient:
         """Raises QueueFull when there is too much to do to take so many sequences on."""
         self._admission.check(self.num_unfinished, num_sequences)
 
+    def limit_queue(self, max_queue: int) -> None:
+        """From now on so many sequences may wait."""
+        self._admission.max_queue = max_queue
+
     @property
     def num_unfinished(self) -> int:
         """Sequences that run or wait."""
         return sum(stream.num_unfinished for stream in self._streams.values())
+
+    @property
+    def num_waiting(self) -> int:
+        """Of these, those that wait, as of the last step."""
+        return min(self.stats.num_waiting, self.num_unfinished) if self.stats else 0
+
+    @property
+    def busy_since(self) -> float | None:
+        """Since when the engine has been at one step or command, in seconds of the monotonic clock;
+        None while it has nothing to do.
+        """
+        return self._thread.busy_since
+
+    @property
+    def longest_seconds(self) -> float:
+        """The longest of its steps so far."""
+        return self._thread.longest_seconds
 
     def submit(self, request: Request) -> OutputStream:
         """Raises EngineFailed when the engine has ended, QueueFull when it has enough to do."""
@@ -118,6 +147,20 @@ class EngineClient:
         if self._streams.pop(request_id, None) is not None:
             self._thread.send(Abort(request_id))
 
+    def stop(self, error: LlmdError) -> None:
+        """End all requests with the error, and refuse more with it. A plain call; `close` is due
+        afterwards.
+        """
+        self._refusal = error
+        for request_id, stream in list(self._streams.items()):
+            self.forget(request_id)
+            stream.fail(error)
+
+    def end(self, request_id: str) -> None:
+        """Let a request end with what it has, unless it is over already."""
+        if request_id in self._streams:
+            self._thread.send(End(request_id))
+
     async def close(self) -> None:
         """Abort what runs, free the model, and wait for the thread to end. Idempotent."""
         self._thread.send(Close())
@@ -125,6 +168,8 @@ class EngineClient:
         self._thread.join()
 
     def _submit(self, request: Request | PoolingRequest) -> OutputStream:
+        if self._refusal is not None:
+            raise self._refusal
         if self._ended.done():
             raise self.error or EngineFailed("the engine is closed. Try again.")
         stream = OutputStream(self, request, submitted_at=self._loop.time())

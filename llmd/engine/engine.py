@@ -75,6 +75,15 @@ class Engine:
                 sequence.finish(FinishReason.ABORTED)
                 self._remove(sequence)
 
+    def end(self, request_id: str) -> list[Output]:
+        """The last outputs of a request, which ends here at its length; none of an unknown one."""
+        outputs = []
+        for sequence in self._scheduler.sequences():
+            if sequence.request.id == request_id:
+                sequence.finish(FinishReason.LENGTH)
+                outputs.append(self._finish(sequence, sequence.text.flush()))
+        return outputs
+
     def step(self, meanwhile: Callable[[list[Output]], None] | None = None) -> list[Output]:
         """Compute one batch and draw a token for each sequence that is up to date. `meanwhile` is
         called when all is ready for the model, with news of sequences that begin. Raises
@@ -118,6 +127,10 @@ class Engine:
             num_steps=self._num_steps,
             num_prompt_tokens=self._num_prompt_tokens,
             num_cached_tokens=self._num_cached_tokens,
+            num_live_hits=cache.hits.num_live,
+            num_ram_hits=cache.hits.num_in_ram,
+            num_disk_hits=cache.hits.num_on_disk,
+            num_evicted=cache.num_evicted,
             num_generated_tokens=self._num_generated_tokens,
             num_set_back=scheduler.num_set_back,
             step_seconds=self._step_seconds,

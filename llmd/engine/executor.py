@@ -9,7 +9,7 @@ from llmd.engine.batch import Batch, BatchItem, split
 from llmd.engine.kv_cache import KVCache
 from llmd.engine.runner import DecodeFailed, NoRoom, Runner
 from llmd.engine.scheduler import Scheduler
-from llmd.errors import NotEnoughMemory
+from llmd.errors import ModelLoadError
 from llmd.llama.context import Row
 
 MAX_FAILED_STEPS = 3
@@ -51,7 +51,7 @@ class BatchExecutor:
             yield from self._run_without_room(batch)
         except DecodeFailed:
             yield from self._run_after_failure(batch)
-        except NotEnoughMemory as error:
+        except ModelLoadError as error:
             batch[0].sequence.finish(FinishReason.ERROR, error.message)
         else:
             self._num_failed = 0

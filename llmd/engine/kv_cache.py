@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from llmd.engine.cache_hits import CacheHits
 from llmd.engine.checkpoint import Checkpoints
 from llmd.engine.live_cells import LiveCells
 from llmd.engine.parking import Parking
@@ -71,6 +72,7 @@ class KVCache:
         self.prompt_rate = Rate()
         """Prompt tokens per second, to weigh against reading them back."""
         self.trees: dict[str, RadixTree] = {}
+        self.hits = CacheHits(parking)
         self._memory = runner
         self._parking = parking
         self._live = LiveCells(runner, num_ids=num_ids)
@@ -97,6 +99,11 @@ class KVCache:
         """Host RAM that parked prefixes take."""
         return self._parking.num_bytes
 
+    @property
+    def num_evicted(self) -> int:
+        """Tokens that had to leave that RAM."""
+        return self._parking.num_evicted
+
     def find(self, sequence: Sequence) -> Prefix:
         """The longest known prefix that is worth reusing: at most all tokens but the last one,
         which must be computed for its logits.
@@ -117,6 +124,7 @@ class KVCache:
             while not self._live.has_free_id:
                 self._give_up(self._live.idle_ends()[0])
             prefix = self.find(sequence)
+        places = self.hits.locate(prefix.nodes)
         sequence.sequence_id = self._live.take_id()
         self._running.append(sequence)
         self._now += 1
@@ -130,6 +138,7 @@ class KVCache:
         self._parking.touch(prefix.nodes)
         if sequence.started_at is None:
             sequence.num_cached = sequence.num_computed
+            self.hits.note(places, sequence.num_cached)
         elif sequence.first_token_at is None:
             # Set back while its prompt was read: some of what was reused may be gone.
             sequence.num_cached = min(sequence.num_cached, sequence.num_computed)

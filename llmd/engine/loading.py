@@ -9,33 +9,34 @@ from hashlib import blake2b
 from pathlib import Path
 
 from llmd import __version__
-from llmd.config.memory import available_memory
-from llmd.config.model_reference import parts_of
 from llmd.config.processor_times import busy_seconds, own_processors
 from llmd.config.settings import ModelSettings
 from llmd.core.embedding import PoolingTraits
 from llmd.core.sampling import SamplingOverrides, SamplingParams
 from llmd.engine.disk_tier import DiskTier
 from llmd.engine.engine import Engine
+from llmd.engine.estimate import make_plan
 from llmd.engine.governor import ThreadGovernor
 from llmd.engine.grammar import GrammarCompiler
 from llmd.engine.kv_cache import KVCache
+from llmd.engine.memory import Memory, MemoryEstimate
+from llmd.engine.opening import ModelOpening, OpenedPoolingModel
 from llmd.engine.pacing import Pacer
 from llmd.engine.parking import Parking
-from llmd.engine.plan import EffectiveValue, Plan, num_gpu_layers
+from llmd.engine.plan import EffectiveValue, Plan
 from llmd.engine.pooling import PoolingEngine
-from llmd.engine.pooling_loading import make_pooling_context, make_pooling_engine, traits_of
-from llmd.engine.pooling_plan import ChosenPooling, choose_pooling
+from llmd.engine.pooling_loading import make_pooling_engine, traits_of
 from llmd.engine.runner import ModelRunner
 from llmd.engine.scheduler import Scheduler
 from llmd.engine.stepping import SteppingEngine
-from llmd.errors import InvalidModelFile, NotEnoughMemory
+from llmd.errors import InvalidModelFile
 from llmd.llama import library
 from llmd.llama.context import LlamaContext
 from llmd.llama.model import LlamaModel
 from llmd.llama.model_digest import digest_of
 from llmd.llama.sampler import SamplerChain
 from llmd.llama.tokenizer import Tokenizer
+from llmd.store.model_file import ModelFile, read_model_file
 
 GAP_AIM = 0.85
 """Of --max-itl-ms: half of the steps take a little longer than the pacer aims at."""
@@ -81,29 +82,28 @@ class LoadedModel:
     fingerprint: str
     """Equal for equal builds, models and KV types: OpenAI's system_fingerprint."""
     effective: tuple[EffectiveValue, ...]
+    estimate: MemoryEstimate
     pooling: PoolingTraits | None = None
     """How it embeds or ranks; None for a model that writes text."""
 
 
 def load_engine(
-    path: Path, settings: ModelSettings, on_progress: Callable[[float], bool]
+    path: Path,
+    settings: ModelSettings,
+    on_progress: Callable[[float], bool],
+    memory: Memory | None = None,
 ) -> tuple[SteppingEngine, LoadedModel]:
     """Load a model and make its engine: an Engine, or a PoolingEngine where the model's `pooling`
-    is not None. On the engine thread only. Raises ModelLoadError.
+    is not None. On the engine thread only. `memory` is what it was planned for
+    (`llmd.engine.estimate`), and what it gets unless less is free now; None is what is free.
+    Raises ModelLoadError.
     """
-    num_layers = num_gpu_layers(settings)
-    _check_memory(path, num_layers)
-    model = LlamaModel(path, num_gpu_layers=num_layers, on_progress=on_progress)
-    try:
-        _check_purpose(model)
-        chosen = choose_pooling(model, settings)
-        if chosen is not None:
-            return _load_pooling(model, settings, chosen)
-        plan = Plan.make(model, settings)
-        context = LlamaContext(model, plan.params)
-    except BaseException:
-        model.free()
-        raise
+    file = read_model_file(path)
+    _check_purpose(file)
+    opened = ModelOpening(file, settings, _memory_for(file, settings, memory), on_progress).open()
+    if isinstance(opened, OpenedPoolingModel):
+        return _load_pooling(opened, settings)
+    model, context, plan = opened.model, opened.context, opened.plan
     # Vocabulary-sized loops, done before the first request instead of during it.
     _ = model.tokenizer.end_of_generation_ids, model.tokenizer.control_texts
     _ = model.tokenizer.marker_texts
@@ -115,6 +115,7 @@ def load_engine(
         num_cells=context.num_cells,
         num_sequences=plan.num_sequences,
         effective=plan.effective,
+        estimate=plan.estimate,
     )
 
 
@@ -128,34 +129,32 @@ def sampling_defaults(metadata: dict[str, str]) -> SamplingOverrides:
     return found
 
 
-def _check_memory(path: Path, num_gpu_layers: int) -> None:
-    if num_gpu_layers or not path.is_file():
-        return
-    memory, size = available_memory(), sum(part.stat().st_size for part in parts_of(path))
-    if size > memory.num_bytes:
-        raise NotEnoughMemory(
-            f"{path} takes {size / 2**30:.1f} GiB, and only {memory.num_bytes / 2**30:.1f} GiB of "
-            f"memory is free ({memory.reason}). Use a smaller quantization or free memory."
-        )
-
-
-def _check_purpose(model: LlamaModel) -> None:
-    if model.is_translator:
+def _check_purpose(file: ModelFile) -> None:
+    if file.is_translator:
         raise InvalidModelFile(
-            f"{model.path} is a {model.architecture} model, an encoder and a decoder, which llmd "
+            f"{file.path} is a {file.architecture} model, an encoder and a decoder, which llmd "
             f"does not run. Serve a model that is one of them."
         )
 
 
+def _memory_for(file: ModelFile, settings: ModelSettings, planned: Memory | None) -> Memory:
+    """What was planned for, unless that is no longer free."""
+    free = Memory.now()
+    if planned is None or not free.holds(make_plan(file, settings, planned).estimate):
+        return free
+    return planned
+
+
 def _load_pooling(
-    model: LlamaModel, settings: ModelSettings, chosen: ChosenPooling
+    opened: OpenedPoolingModel, settings: ModelSettings
 ) -> tuple[PoolingEngine, LoadedModel]:
-    context, plan = make_pooling_context(model, settings, chosen)
+    model, context, plan = opened.model, opened.context, opened.plan
     try:
         governor = _make_governor(plan.params.num_threads, plan.adapts_threads)
         engine = make_pooling_engine(model, context, plan, governor)
     except BaseException:
         context.free()
+        model.free()
         raise
     if model.rerank_template:
         _ = model.tokenizer.control_texts, model.tokenizer.marker_texts
@@ -166,6 +165,7 @@ def _load_pooling(
         num_cells=0,
         num_sequences=plan.params.num_sequences,
         effective=plan.effective,
+        estimate=plan.estimate,
     )
     return engine, replace(described, pooling=traits_of(model, plan))
 
@@ -182,6 +182,7 @@ def _make_engine(
         context,
         batch_size=batch_size,
         exact_params=plan.exact_params,
+        exact_bytes=plan.exact_bytes,
         governor=_make_governor(plan.params.num_threads, plan.adapts_threads),
     )
     cache = KVCache(
@@ -249,6 +250,7 @@ def _describe(
     num_cells: int,
     num_sequences: int,
     effective: tuple[EffectiveValue, ...],
+    estimate: MemoryEstimate,
 ) -> LoadedModel:
     identity = (
         library.build_version(),
@@ -280,4 +282,5 @@ def _describe(
         embedding_length=model.embedding_length,
         fingerprint=f"llmd-{__version__}-{digest}",
         effective=effective,
+        estimate=estimate,
     )

@@ -50,6 +50,8 @@ class Parking:
         """`clock` gives seconds."""
         self.capacity = capacity
         self.num_bytes = 0
+        self.num_evicted = 0
+        """Tokens whose states left the RAM for lack of room."""
         self._disk = disk
         self._clock = clock
         self._in_ram: set[Node] = set()
@@ -75,6 +77,11 @@ class Parking:
         if state.stored is not None:
             return state.stored.has_checkpoint
         return state.checkpoint is not None
+
+    def is_stored(self, node: Node) -> bool:
+        """Whether a node's state is on disk."""
+        state = _state(node)
+        return state is not None and state.stored is not None
 
     def drop_checkpoint(self, node: Node) -> None:
         """Keep the cells of a node alone, where its state is in RAM."""
@@ -191,6 +198,7 @@ class Parking:
         assert state is not None
         self._in_ram.remove(node)
         self.num_bytes -= state.num_bytes
+        self.num_evicted += len(node)
         node.parked = None
         self._store(node, state, wait=False)
 

@@ -130,6 +130,10 @@ class PoolingEngine:
                 self._waiting.remove(text)
             self._release(text)
 
+    def end(self, request_id: str) -> list[Output]:
+        """Goes on: there is nothing to give before all texts are done."""
+        return []
+
     def step(self, meanwhile: Callable[[list[Output]], None] | None = None) -> list[Output]:
         """Compute one batch; the outputs of the requests that it finished. `meanwhile` is called
         when all is ready for the model. Raises EngineBroken when nothing can be computed any more.
@@ -162,6 +166,10 @@ class PoolingEngine:
             num_steps=self._num_steps,
             num_prompt_tokens=self._num_tokens,
             num_cached_tokens=0,
+            num_live_hits=0,
+            num_ram_hits=0,
+            num_disk_hits=0,
+            num_evicted=0,
             num_generated_tokens=0,
             num_set_back=0,
             step_seconds=self._step_seconds,

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import time
 
-from llmd.config.settings import ModelSettings
 from llmd.core.embedding import Pooling, PoolingTraits
 from llmd.engine.governor import ThreadGovernor
 from llmd.engine.pooling import PoolingEngine
-from llmd.engine.pooling_plan import ChosenPooling, PoolingPlan
+from llmd.engine.pooling_plan import PoolingPlan
 from llmd.engine.pooling_runner import ModelPoolingRunner, TextPart
 from llmd.errors import InvalidModelFile
 from llmd.llama.model import LlamaModel
@@ -19,20 +18,6 @@ SOFTMAX_ARCHITECTURES = ("qwen3", "qwen3vl")
 
 _PROBES = ((3, 5, 6), (4, 8, 9), (7, 11, 10))
 """Three texts of tokens that every vocabulary has."""
-
-
-def make_pooling_context(
-    model: LlamaModel, settings: ModelSettings, chosen: ChosenPooling
-) -> tuple[PoolingContext, PoolingPlan]:
-    """Raises NotEnoughMemory."""
-    plan = PoolingPlan.make(model, settings, chosen, looks_ahead=not model.generates_text)
-    context = PoolingContext(model, plan.params)
-    if context.looks_ahead != plan.looks_ahead:
-        # For some architectures only llama.cpp knows, and tells it of a context only.
-        plan = PoolingPlan.make(model, settings, chosen, looks_ahead=context.looks_ahead)
-        context.free()
-        context = PoolingContext(model, plan.params)
-    return context, plan
 
 
 def make_pooling_engine(

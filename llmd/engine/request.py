@@ -108,8 +108,15 @@ class Abort:
 
 
 @dataclass(frozen=True, slots=True)
+class End:
+    """Let a request end with what it has, at its length, as if it had reached its last token."""
+
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Close:
     """Abort what runs, free the model and end the thread."""
 
 
-Command = Submit | Abort | Close
+Command = Submit | Abort | End | Close

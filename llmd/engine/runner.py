@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from llmd.config.memory import available_memory
+from llmd.config.size_text import size_text
 from llmd.engine.batch import Batch, BatchItem
 from llmd.engine.governor import ThreadGovernor
+from llmd.errors import NotEnoughMemory
 from llmd.llama.batch import LlamaBatch
 from llmd.llama.context import (
     ContextParams,
@@ -85,12 +88,16 @@ class ModelRunner:
         *,
         batch_size: int,
         exact_params: ContextParams,
+        exact_bytes: int = 0,
         governor: ThreadGovernor | None = None,
     ) -> None:
-        """`exact_params` are of the context in which deterministic sequences run, one at a time."""
+        """`exact_params` are of the context in which deterministic sequences run, one at a time,
+        and which takes `exact_bytes` of host memory meanwhile.
+        """
         self._model = model
         self._context = context
         self._exact_params = exact_params
+        self._exact_bytes = exact_bytes
         self._exact: LlamaContext | None = None
         self._governor = governor
         self._num_threads = 0
@@ -111,6 +118,7 @@ class ModelRunner:
         a memory of its own, and all threads. Raises NotEnoughMemory where there is none.
         """
         if self._exact is None:
+            self._check_room_for_exact()
             self._exact = LlamaContext(self._model, self._exact_params)
         if item.start == 0:
             self._exact.clear()
@@ -119,6 +127,15 @@ class ModelRunner:
         self._batch.clear()
         self._add(item, 0)
         return self._decode(self._exact, item.num_logits)
+
+    def _check_room_for_exact(self) -> None:
+        free = available_memory()
+        if self._exact_bytes > free.num_bytes:
+            raise NotEnoughMemory(
+                f"a deterministic request takes {size_text(self._exact_bytes)} of memory of its "
+                f"own, and {size_text(free.num_bytes)} are free ({free.reason}). Send it without "
+                f"deterministic, or start llmd with a smaller --ctx-size."
+            )
 
     def _add(self, item: BatchItem, sequence_id: int) -> None:
         tokens = item.sequence.tokens[item.start : item.end]

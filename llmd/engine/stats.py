@@ -22,6 +22,12 @@ class EngineStats:
     """That were computed."""
     num_cached_tokens: int
     """Prompt tokens that did not have to be."""
+    num_live_hits: int
+    """Of these: their state was in the model's memory, in host RAM, or on disk."""
+    num_ram_hits: int
+    num_disk_hits: int
+    num_evicted: int
+    """Tokens whose states left the host RAM for lack of room."""
     num_generated_tokens: int
     num_set_back: int
     step_seconds: float

@@ -25,6 +25,10 @@ class SteppingEngine(Protocol):
         """Forget a request, in whatever state it is; unknown ids are ignored."""
         ...
 
+    def end(self, request_id: str) -> list[Output]:
+        """Let a request end with what it has so far; its last outputs."""
+        ...
+
     def step(self, meanwhile: Callable[[list[Output]], None] | None = None) -> list[Output]:
         """Compute one batch; `meanwhile` is called when all is ready for the model. Raises
         EngineBroken when nothing can be computed any more.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from typing import assert_never
@@ -13,7 +14,7 @@ from llmd.engine.executor import EngineBroken
 from llmd.engine.loading import LoadedModel
 from llmd.engine.notice import Ended, Loaded, LoadFailed, Notice, Stepped
 from llmd.engine.reporting import refuse
-from llmd.engine.request import Abort, Close, Command, PoolingRequest, Request, Submit
+from llmd.engine.request import Abort, Close, Command, End, PoolingRequest, Request, Submit
 from llmd.engine.stepping import SteppingEngine
 from llmd.errors import EngineFailed, LlmdError
 
@@ -25,10 +26,13 @@ Build = Callable[[], tuple[SteppingEngine, LoadedModel]]
 MAX_CRASHES = 3
 """Steps in a row that may raise before the engine is given up."""
 
+RELOADED = "The next request loads the model anew; the log has the details."
+
 
 class EngineThread:
     """Runs one engine. Every native object is made, used and freed on this thread; commands come
-    in through `send`, notices go out through `publish`, and nothing else is shared.
+    in through `send`, notices go out through `publish`. What it is at, `busy_since` and
+    `longest_seconds`, any thread may read.
     """
 
     def __init__(self, build: Build, publish: Callable[[Notice], None]) -> None:
@@ -36,6 +40,12 @@ class EngineThread:
         self._build = build
         self._publish = publish
         self._inbox: SimpleQueue[Command] = SimpleQueue()
+        self.busy_since: float | None = None
+        """Since when it has been at one step or command, in seconds of the monotonic clock; None
+        while it loads, waits or has ended.
+        """
+        self.longest_seconds = 0.0
+        """The longest step that came to its end."""
         self._num_crashes = 0
         self._unpublished: list[Output] = []
         self._thread = threading.Thread(target=self._run, name="llmd-engine", daemon=True)
@@ -63,8 +73,16 @@ class EngineThread:
             )
             return
         self._publish(Loaded(model))
-        failure = self._serve(engine)
-        engine.close()
+        try:
+            failure = self._serve(engine)
+        except Exception as error:  # then not even the end of what ran could be told
+            logger.exception("the engine's thread crashed")
+            failure = EngineFailed(f"the engine crashed ({error}). {RELOADED}")
+        self.busy_since = None
+        try:
+            engine.close()
+        except Exception:
+            logger.exception("freeing the model crashed; what it took may be lost")
         self._publish(Ended(failure))
 
     def _serve(self, engine: SteppingEngine) -> LlmdError | None:
@@ -74,6 +92,7 @@ class EngineThread:
         works on it while the model computes, instead of holding the GIL while the plan is made.
         """
         while self._take_commands(engine):
+            self.busy_since = started = time.monotonic()
             try:
                 self._unpublished = engine.step(lambda begun: self._publish_begun(engine, begun))
             except EngineBroken as error:
@@ -89,6 +108,7 @@ class EngineThread:
                 )
             else:
                 self._num_crashes = 0
+                self.longest_seconds = max(self.longest_seconds, time.monotonic() - started)
         self._publish_outputs(engine)
         return None
 
@@ -97,15 +117,21 @@ class EngineThread:
         while True:
             if engine.is_idle:
                 self._publish_outputs(engine)  # no next step will
+                self.busy_since = None
             try:
                 command = self._inbox.get(block=engine.is_idle)
             except Empty:
                 return True
+            self.busy_since = time.monotonic()
             match command:
                 case Submit(request):
                     self._add(engine, request)
                 case Abort(request_id):
                     engine.abort(request_id)
+                    self._publish(Stepped((), engine.stats()))  # it may have been the last one
+                case End(request_id):
+                    self._unpublished += engine.end(request_id)
+                    self._publish_outputs(engine)
                 case Close():
                     return False
                 case _:
@@ -123,7 +149,7 @@ class EngineThread:
             self._publish_outputs(engine)
 
     def _give_up(self, engine: SteppingEngine, reason: str) -> LlmdError:
-        error = EngineFailed(f"{reason}. Restart llmd; the log has the details.")
+        error = EngineFailed(f"{reason}. {RELOADED}")
         logger.critical("%s", error)
         self._unpublished += engine.fail_all(error.message)
         self._publish_outputs(engine)

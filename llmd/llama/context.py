@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
+from typing import Protocol
 
 import llama_cpp
 import numpy as np
 from numpy.typing import NDArray
 
-from llmd.errors import NotEnoughMemory
 from llmd.llama import library
 from llmd.llama.batch import LlamaBatch
 from llmd.llama.model import CACHE_TYPES, LlamaModel
@@ -66,6 +66,17 @@ class ContextParams:
     take as much memory as those of other layers. Hybrid models cannot be cut and keep none."""
 
 
+class MemoryKind(Protocol):
+    """What decides on the traits: a loaded model knows it, and its file tells it before."""
+
+    @property
+    def is_recurrent(self) -> bool: ...
+    @property
+    def has_recurrent_state(self) -> bool: ...
+    @property
+    def window_length(self) -> int: ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryTraits:
     """What can be done with the memory of this kind of model."""
@@ -79,14 +90,19 @@ class MemoryTraits:
     """Some layers see only the newest tokens."""
 
     @classmethod
-    def of(cls, model: LlamaModel, *, swa_full: bool) -> MemoryTraits:
+    def of(cls, kind: MemoryKind, *, swa_full: bool) -> MemoryTraits:
         """The traits that a context of the model will have, unless it is irregular."""
-        has_window = model.window_length > 0
+        has_window = kind.window_length > 0
         return cls(
-            cuts=not model.has_recurrent_state and (swa_full or not has_window),
-            has_cells=not model.is_recurrent,
+            cuts=not kind.has_recurrent_state and (swa_full or not has_window),
+            has_cells=not kind.is_recurrent,
             has_window=has_window,
         )
+
+    @property
+    def has_twins(self) -> bool:
+        """Each sequence has a second id, which keeps the cells that its window has left."""
+        return self.cuts and self.has_window
 
 
 class LlamaContext:
@@ -97,17 +113,17 @@ class LlamaContext:
     """
 
     def __init__(self, model: LlamaModel, params: ContextParams) -> None:
-        """Raises NotEnoughMemory where llama.cpp cannot make the context."""
+        """Raises NotEnoughMemory where llama.cpp cannot allocate the context, or ContextRefused
+        where it makes none like this.
+        """
         self.memory = MemoryTraits.of(model, swa_full=params.swa_full)
         self._num_ids = params.num_sequences
-        has_twins = self.memory.cuts and self.memory.has_window
-        self._piece_length = _choose_piece_length(model, params) if self.memory.cuts else 0
+        has_twins = self.memory.has_twins
+        self._piece_length = _choose_piece_length(model, params)
         native = llama_cpp.llama_context_default_params()
         native.n_ctx = params.num_cells
-        native.n_seq_max = self._num_ids * (2 if has_twins else 1)
-        if self._piece_length:
-            self._piece_id = native.n_seq_max
-            native.n_seq_max += 1
+        native.n_seq_max = count_native_ids(model, params)
+        self._piece_id = native.n_seq_max - 1  # where it has pieces
         native.n_batch = params.batch_size
         native.n_ubatch = params.ubatch_size
         # llama.cpp ends the process where this is below the number of sequences.
@@ -125,10 +141,10 @@ class LlamaContext:
         with library.captured_errors() as errors:
             self._context = llama_cpp.llama_init_from_model(model.handle, native)
         if not self._context:
-            reason = errors[-1] if errors else "llama.cpp gives no reason"
-            raise NotEnoughMemory(
-                f"cannot make a context of {params.num_cells} tokens: {reason}. "
-                f"Try a smaller --ctx-size, --kv-tokens or --parallel, or --flash-attn auto."
+            raise library.no_context(
+                errors,
+                f"a context of {params.num_cells} tokens",
+                "a smaller --ctx-size, --kv-tokens or --parallel",
             )
         self._memory = NativeMemory(self._context)
         self._twins = TwinBatch(params.batch_size, self._num_ids) if has_twins else None
@@ -336,11 +352,19 @@ class LlamaContext:
         self._rows_address = address
 
 
-def _choose_piece_length(model: LlamaModel, params: ContextParams) -> int:
+def count_native_ids(kind: MemoryKind, params: ContextParams) -> int:
+    """Of llama.cpp's sequence ids, how many a context takes for `params.num_sequences` of ours."""
+    has_twins = MemoryTraits.of(kind, swa_full=params.swa_full).has_twins
+    return params.num_sequences * (2 if has_twins else 1) + bool(_choose_piece_length(kind, params))
+
+
+def _choose_piece_length(kind: MemoryKind, params: ContextParams) -> int:
     """Most tokens of one piece of a span, 0 where it needs none."""
+    if not MemoryTraits.of(kind, swa_full=params.swa_full).cuts:
+        return 0
     if params.flash_attention == "off":
-        return math.gcd(model.window_length, _PIECE_LENGTH)
-    return model.window_length
+        return math.gcd(kind.window_length, _PIECE_LENGTH)
+    return kind.window_length
 
 
 def _empty_state() -> State:

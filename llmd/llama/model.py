@@ -9,8 +9,7 @@ from typing import Any
 
 import llama_cpp
 
-from llmd.core.embedding import POOLING_BY_NUMBER, Pooling
-from llmd.errors import InvalidModelFile, ModelFileNotFound
+from llmd.errors import InvalidModelFile, ModelFileNotFound, NotEnoughMemory
 from llmd.llama import library
 from llmd.llama.tokenizer import Tokenizer
 
@@ -30,19 +29,6 @@ CACHE_TYPES = {
 }
 """KV cache types by their ggml_type (ggml.h)."""
 
-# Bytes per element: block bytes over block length (ggml-common.h).
-_CACHE_TYPE_BYTES = {
-    "f32": 4.0,
-    "f16": 2.0,
-    "bf16": 2.0,
-    "q8_0": 34 / 32,
-    "q5_1": 24 / 32,
-    "q5_0": 22 / 32,
-    "q4_1": 20 / 32,
-    "q4_0": 18 / 32,
-    "iq4_nl": 18 / 32,
-}
-
 
 class LlamaModel:
     """Weights, metadata and vocabulary. Owned by the engine thread, which alone may free it; the
@@ -54,7 +40,8 @@ class LlamaModel:
     ) -> None:
         """Load `path` (of a split model, the first part). `num_gpu_layers` -1 places all layers.
 
-        Raises ModelFileNotFound, or InvalidModelFile with llama.cpp's own reason.
+        Raises ModelFileNotFound, or InvalidModelFile or NotEnoughMemory with llama.cpp's own
+        reason.
         """
         library.initialize()
         _check_header(path)
@@ -70,11 +57,16 @@ class LlamaModel:
         if not self._model:
             reason = errors[0] if errors else "llama.cpp gives no reason"
             reason = reason.rpartition("error loading model: ")[2]
+            if library.wants_memory(errors):
+                raise NotEnoughMemory(
+                    f"cannot load {path}: {reason}. Set fewer --gpu-layers, or free memory."
+                )
             raise InvalidModelFile(
                 f"cannot load {path}: {reason}. Check that the download is complete (compare its "
                 f"size or checksum), or upgrade llama-cpp-python if the model is newer than it."
             )
         self.path = path
+        self.num_gpu_layers = num_gpu_layers
         self.metadata = self._read_metadata()
         self.tokenizer = Tokenizer(llama_cpp.llama_model_get_vocab(self._model))
 
@@ -126,19 +118,9 @@ class LlamaModel:
         )
 
     @property
-    def pooling(self) -> Pooling | None:
-        """How the file says that it embeds; None where it says nothing, or not at all."""
-        return POOLING_BY_NUMBER.get(self._number("pooling_type", 0))
-
-    @property
     def is_encoder_only(self) -> bool:
         """Whether it is the first half of a translator, such as T5's encoder."""
         return self._has_encoder and not self._has_decoder
-
-    @property
-    def is_translator(self) -> bool:
-        """Whether it has both halves: an encoder to read and a decoder to write."""
-        return self._has_encoder and self._has_decoder
 
     @property
     def output_length(self) -> int:
@@ -183,21 +165,6 @@ class LlamaModel:
         """
         original = self._number("rope.scaling.original_context_length", 0)
         return 0 < original < num_cells
-
-    def cache_bytes_per_token(self, type_k: str, type_v: str) -> int:
-        """Bytes that one token of attention cache takes over all layers; 0 where there is none,
-        and an upper bound for hybrids, whose layers llama.cpp's metadata does not tell apart.
-        """
-        if self.is_recurrent:
-            return 0
-        num_heads = self._number("attention.head_count", llama_cpp.llama_model_n_head(self._model))
-        num_kv_heads = self._number("attention.head_count_kv", num_heads)
-        length = self.embedding_length // max(1, num_heads)
-        per_head = (
-            self._number("attention.key_length", length) * _CACHE_TYPE_BYTES[type_k]
-            + self._number("attention.value_length", length) * _CACHE_TYPE_BYTES[type_v]
-        )
-        return round(self.num_layers * num_kv_heads * per_head)
 
     def free(self) -> None:
         """Give the memory back; every context of it must be freed before. Idempotent."""

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmd.core.embedding import POOLING_BY_NUMBER, Pooling
-from llmd.errors import NotEnoughMemory
 from llmd.llama import library
 from llmd.llama.batch import LlamaBatch
 from llmd.llama.context import FLASH_ATTENTION, DecodeStatus
@@ -46,7 +45,9 @@ class PoolingContext:
     """
 
     def __init__(self, model: LlamaModel, params: PoolingParams) -> None:
-        """Raises NotEnoughMemory where llama.cpp cannot make the context."""
+        """Raises NotEnoughMemory where llama.cpp cannot allocate the context, or ContextRefused
+        where it makes none like this.
+        """
         native = llama_cpp.llama_context_default_params()
         native.n_ctx = params.num_cells
         native.n_seq_max = params.num_sequences
@@ -65,10 +66,10 @@ class PoolingContext:
         with library.captured_errors() as errors:
             self._context = llama_cpp.llama_init_from_model(model.handle, native)
         if not self._context:
-            reason = errors[-1] if errors else "llama.cpp gives no reason"
-            raise NotEnoughMemory(
-                f"cannot make a context of {params.batch_size} tokens: {reason}. "
-                f"Try a smaller --ctx-size or --batch-size."
+            raise library.no_context(
+                errors,
+                f"a context of {params.batch_size} tokens",
+                "a smaller --ctx-size or --batch-size",
             )
         memory = llama_cpp.llama_get_memory(self._context)
         self._memory = memory if memory else None

@@ -10,10 +10,13 @@ from zoo.broken import BrokenKind, write_broken
 from zoo.llama import write_llama
 
 from llmd.config.memory import AvailableMemory
-from llmd.config.settings import ModelSettings, SamplingDefaults
-from llmd.engine import loading, plan
+from llmd.config.sampling_defaults import SamplingDefaults
+from llmd.config.settings import ModelSettings
+from llmd.engine import memory
+from llmd.engine.estimate import estimate
 from llmd.engine.loading import LoadedModel, load_engine, sampling_defaults
-from llmd.errors import InvalidModelFile, NotEnoughMemory
+from llmd.engine.memory import Memory
+from llmd.errors import ContextRefused, InvalidModelFile, NotEnoughMemory
 
 pytestmark = pytest.mark.gguf
 
@@ -26,8 +29,7 @@ def set_memory(monkeypatch: pytest.MonkeyPatch) -> SetMemory:
 
     def set_to(num_bytes: int) -> None:
         found = AvailableMemory(num_bytes, "as the test says")
-        for module in (loading, plan):
-            monkeypatch.setattr(module, "available_memory", lambda: found)
+        monkeypatch.setattr(memory, "available_memory", lambda: found)
 
     return set_to
 
@@ -41,9 +43,11 @@ def loaded(path: Path, **fields: Any) -> Iterator[LoadedModel]:
         engine.close()
 
 
-def weights(path: Path) -> int:
-    with loaded(path, ctx_size=256) as model:
-        return model.num_bytes
+def needed(path: Path, num_cells: int) -> int:
+    """What a model takes with a pool of that size."""
+    memory = Memory(AvailableMemory(2**40, "more than enough"))
+    settings = ModelSettings(threads=1, ctx_size=num_cells, kv_tokens=num_cells)
+    return estimate(path, settings, memory).total
 
 
 def effective(model: LoadedModel) -> dict[str, str]:
@@ -63,17 +67,16 @@ def test_the_context_is_the_models_own_where_memory_allows(
 
 
 def test_little_memory_makes_the_context_smaller(llama_path: Path, set_memory: SetMemory) -> None:
-    # A token takes 2 layers x 32 x (2 + 2) bytes = 256, and a quarter of the memory may be taken.
-    set_memory(weights(llama_path) + 1_000_000)
+    set_memory(needed(llama_path, 768))
     with loaded(llama_path) as model:
-        assert model.context_size == model.num_cells == 768  # 250,000 / 256, in steps of 256
+        assert model.context_size == model.num_cells == 768
         assert "what memory allows of the 2048" in effective(model)["--ctx-size"]
 
 
 def test_the_pool_is_bounded_by_memory(llama_path: Path, set_memory: SetMemory) -> None:
-    set_memory(weights(llama_path) + 4_000_000)
+    set_memory(needed(llama_path, 2560))
     with loaded(llama_path) as model:
-        assert (model.context_size, model.num_cells) == (2048, 3840)
+        assert (model.context_size, model.num_cells) == (2048, 2560)
 
 
 def test_what_is_set_holds_and_says_so(llama_path: Path) -> None:
@@ -132,7 +135,7 @@ def test_a_context_that_cannot_be_made_frees_the_model(llama_path: Path) -> None
     settings = ModelSettings(threads=1).model_copy(
         update={"cache_type_v": "q8_0", "flash_attn": "off"}
     )
-    with pytest.raises(NotEnoughMemory):
+    with pytest.raises(ContextRefused):
         load_engine(llama_path, settings, lambda share: True)
 
 

@@ -113,6 +113,21 @@ def test_embeddings_are_those_of_llama_cpp_whatever_else_is_in_the_batch(
     assert [float(np.linalg.norm(vector)) for vector in found] == pytest.approx([1] * len(TEXTS))
 
 
+@pytest.mark.parametrize("attention", ["on", "off"])
+def test_quantized_a_text_alone_is_what_llama_cpp_makes_of_it_to_the_last_bit(
+    attention: str, tmp_path: Path
+) -> None:
+    path = write_bert(tmp_path / "model.gguf", is_quantized=True)
+    with direct(path, "mean", flash_attention=attention == "on") as llama_cpp:
+        expected = [llama_cpp.embedding(text) for text in TEXTS]
+    with loaded(path, flash_attn=attention) as (engine, model):
+        texts = tokens_of(model, TEXTS)
+        alone = [pooled(engine, (text,))[0] for text in texts]
+        together = pooled(engine, texts)
+    np.testing.assert_array_equal(alone, expected)
+    assert min(map(cosine, together, expected)) >= 0.9999
+
+
 def test_that_a_model_looks_ahead_is_learned_from_llama_cpp(paths: dict[str, Path]) -> None:
     with loaded(paths["gemma-embedding"], pooling="mean", batch_size=64) as (engine, _):
         engine.add(PoolingRequest(id="r", texts=((5,) * 300,)))

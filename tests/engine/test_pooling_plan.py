@@ -1,8 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,40 +7,38 @@ import pytest
 from zoo.bert import CLS, RANK, write_bert
 from zoo.qwen3 import write_qwen3
 
-from llmd.config.memory import available_memory
+from llmd.config.memory import AvailableMemory
 from llmd.config.settings import ModelSettings
 from llmd.core.embedding import Pooling
+from llmd.engine.estimate import make_plan
 from llmd.engine.loading import load_engine
-from llmd.engine.pooling_loading import make_pooling_context
+from llmd.engine.memory import Memory
+from llmd.engine.opening import ModelOpening, OpenedPoolingModel
 from llmd.engine.pooling_plan import PoolingPlan, choose_pooling
-from llmd.errors import InvalidModelFile
-from llmd.llama.model import LlamaModel
+from llmd.errors import InvalidModelFile, NotEnoughMemory
+from llmd.store.model_file import read_model_file
 
 pytestmark = pytest.mark.gguf
 
 
-@contextmanager
-def opened(path: Path) -> Iterator[LlamaModel]:
-    model = LlamaModel(path)
-    try:
-        yield model
-    finally:
-        model.free()
-
-
 def chosen(path: Path, **fields: Any) -> Pooling | None:
-    with opened(path) as model:
-        found = choose_pooling(model, ModelSettings(**fields))
+    found = choose_pooling(read_model_file(path), ModelSettings(**fields))
     return None if found is None else found.pooling
 
 
 def plan(path: Path, **fields: Any) -> PoolingPlan:
     settings = ModelSettings(threads=1, **fields)
-    with opened(path) as model:
-        found = choose_pooling(model, settings)
-        assert found is not None
-        context, made = make_pooling_context(model, settings, found)
-        context.free()
+    opening = ModelOpening(read_model_file(path), settings, Memory.now(), lambda _share: True)
+    opened = opening.open()
+    assert isinstance(opened, OpenedPoolingModel)
+    opened.context.free()
+    opened.model.free()
+    return opened.plan
+
+
+def planned(path: Path, memory: Memory, **fields: Any) -> PoolingPlan:
+    made = make_plan(read_model_file(path), ModelSettings(threads=1, **fields), memory)
+    assert isinstance(made, PoolingPlan)
     return made
 
 
@@ -100,18 +95,23 @@ def test_an_encoder_takes_nothing_beyond_its_positions(tmp_path: Path) -> None:
     assert plan(path, ctx_size=64).context_size == 64
 
 
-def test_memory_bounds_the_context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_bounds_the_context(tmp_path: Path) -> None:
     path = write_bert(tmp_path / "model.gguf", context_length=4096)
-    with opened(path) as model:
-        row = 4 * (model.tokenizer.num_tokens + 64)
-        free = available_memory()
-        fake = replace(free, num_bytes=model.num_bytes + 2 * 1024 * row)
-    monkeypatch.setattr("llmd.engine.pooling_plan.available_memory", lambda: fake)
-    made = plan(path)
+    plenty = Memory(AvailableMemory(2**40, "more than enough"))
+    small = planned(path, plenty, ctx_size=1024).estimate
+    # Of what the weights leave, a longest text may take half.
+    just_enough = Memory(AvailableMemory(small.weights + 2 * small.compute, "as the test says"))
+    made = planned(path, just_enough)
     assert made.context_size == 1024
     assert (
         "allows of the 4096" in {row.name: row.reason for row in made.effective}["context per text"]
     )
+
+
+def test_a_context_that_was_set_is_refused_where_it_cannot_fit(tmp_path: Path) -> None:
+    path = write_bert(tmp_path / "model.gguf", context_length=4096)
+    with pytest.raises(NotEnoughMemory, match=r"KV|buffers.*smaller --ctx-size"):
+        planned(path, Memory(AvailableMemory(4_000_000, "as the test says")), ctx_size=4096)
 
 
 @pytest.mark.parametrize("batch_size", [1, 16, 4096])

@@ -147,6 +147,17 @@ def test_a_deterministic_sequence_begins_in_empty_memory(model: LlamaModel, runn
     runner.end_exact()
 
 
+def test_a_deterministic_sequence_that_has_no_room_is_refused_before(llama_path: Path) -> None:
+    model = LlamaModel(llama_path)
+    with context_of(model) as context:
+        runner = ModelRunner(
+            model, context, batch_size=256, exact_params=params_of(), exact_bytes=2**60
+        )
+        with pytest.raises(NotEnoughMemory, match=r"1048576 TiB.*smaller --ctx-size"):
+            runner.forward((item(sequence(model, PROMPT, 0, deterministic=True)),))
+    model.free()
+
+
 def test_no_memory_for_a_deterministic_sequence_is_an_error_of_its_own(llama_path: Path) -> None:
     model = LlamaModel(llama_path)
     with context_of(model) as context:

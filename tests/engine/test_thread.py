@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from queue import SimpleQueue
@@ -105,7 +106,8 @@ def test_an_engine_that_keeps_crashing_is_given_up() -> None:
             assert engine.finish(str(index))[1].finish_reason is FinishReason.ERROR
         ended = engine.next()
         assert isinstance(ended, Ended)
-        assert isinstance(ended.error, EngineFailed) and "Restart" in ended.error.message
+        assert isinstance(ended.error, EngineFailed)
+        assert "loads the model anew" in ended.error.message
         assert runner.is_closed
 
 
@@ -159,3 +161,33 @@ def test_a_load_that_fails_is_told(error: Exception) -> None:
     expected = error if isinstance(error, NotEnoughMemory) else None
     assert notice.error is expected or isinstance(notice.error, EngineFailed)
     assert notices.empty()
+
+
+def test_what_it_is_at_can_be_seen_from_outside() -> None:
+    runner = FakeRunner(64)
+    seen: list[float | None] = []
+    with running(runner) as engine:
+        compute = runner.forward
+
+        def watched(batch: Any) -> Any:
+            seen.append(engine.thread.busy_since)
+            return compute(batch)
+
+        runner.forward = watched  # type: ignore[method-assign]
+        before = time.monotonic()
+        engine.submit("a")
+        engine.finish("a")
+        while engine.thread.busy_since is not None:
+            assert time.monotonic() < before + PATIENCE
+        times = [since for since in seen if since is not None]
+        assert len(times) == len(seen) and times == sorted(set(times)), "each step has its own"
+        assert before <= times[0] and times[-1] <= time.monotonic()
+        assert 0 < engine.thread.longest_seconds < time.monotonic() - before
+
+
+def test_an_abort_is_told_in_the_numbers_at_once() -> None:
+    with running() as engine:
+        engine.thread.send(Abort("nobody"))
+        notice = engine.next()
+        assert isinstance(notice, Stepped)
+        assert (notice.outputs, notice.stats.num_running) == ((), 0)

@@ -46,27 +46,6 @@ def test_a_model_without_a_template_has_none(tmp_path: Path) -> None:
     model.free()
 
 
-def test_the_cache_of_a_token_is_keys_and_values_of_all_layers(model: LlamaModel) -> None:
-    # 2 layers, 1 KV head of 32 (see zoo.llama), keys and values.
-    assert model.cache_bytes_per_token("f16", "f16") == 2 * 1 * 32 * (2 + 2)
-    assert model.cache_bytes_per_token("f32", "f16") == 2 * 1 * 32 * (4 + 2)
-    assert model.cache_bytes_per_token("q8_0", "q8_0") == 2 * 1 * 32 * 2 * 34 / 32
-
-
-def test_the_cache_of_other_kinds_of_memory_is_not_underestimated(zoo: dict[str, Path]) -> None:
-    sizes = {}
-    for name in ("mamba", "lfm2", "gemma3"):
-        model = LlamaModel(zoo[name])
-        sizes[name] = model.cache_bytes_per_token("f16", "f16"), model.has_recurrent_state
-        model.free()
-    assert sizes == {
-        "mamba": (0, True),
-        # llama.cpp tells no arrays, so its 2 layers of convolutions are counted as well.
-        "lfm2": (4 * 2 * 32 * (2 + 2), True),
-        "gemma3": (4 * 2 * 32 * (2 + 2), False),
-    }
-
-
 def test_progress_grows_to_the_whole(llama_path: Path) -> None:
     shares: list[float] = []
 

@@ -24,8 +24,11 @@ def write_bert(
     num_layers: int = 2,
     context_length: int = 512,
     name: str = "tiny bert",
+    is_quantized: bool = False,
 ) -> Path:
-    """`pooling` None does not say how it pools; `with_head` adds a classification head."""
+    """`pooling` None does not say how it pools; `with_head` adds a classification head. If it
+    `is_quantized`, its layers' matrices are Q8_0.
+    """
     vocabulary = wordpiece_vocabulary()
     model = ModelFile("bert", vocabulary, seed=seed)
     model.set_general(name=name, chat_template=None, sampling={})
@@ -58,7 +61,7 @@ def write_bert(
     if with_head:
         _linear(model, "cls", _WIDTH, _WIDTH)
         _linear(model, "cls.output", 1, _WIDTH)
-    return model.write(path)
+    return model.write(path, is_quantized=is_quantized)
 
 
 def _linear(model: ModelFile, name: str, num_outputs: int, num_inputs: int) -> None:

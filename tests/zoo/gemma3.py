@@ -8,8 +8,6 @@ from zoo.model_file import ModelFile
 from zoo.template import CHATML
 from zoo.vocabulary import TokenType, spm_vocabulary
 
-_WIDTH = 64
-_FEED_FORWARD = 128
 _HEAD = 32
 _NUM_HEADS = 4
 _NUM_KV_HEADS = 2
@@ -19,6 +17,7 @@ def write_gemma3(
     path: Path,
     *,
     seed: int = 0,
+    width: int = 64,
     context_length: int = 2048,
     sliding_window: int = 32,
     chat_template: str | None = CHATML,
@@ -35,9 +34,9 @@ def write_gemma3(
     model.set_keys(
         {
             "context_length": context_length,
-            "embedding_length": _WIDTH,
+            "embedding_length": width,
             "block_count": len(windowed),
-            "feed_forward_length": _FEED_FORWARD,
+            "feed_forward_length": 2 * width,
             "attention.head_count": _NUM_HEADS,
             "attention.head_count_kv": _NUM_KV_HEADS,
             "attention.key_length": _HEAD,
@@ -51,21 +50,21 @@ def write_gemma3(
         }
     )
     # The graph multiplies the embedding by sqrt(width).
-    model.matrix("token_embd.weight", len(vocabulary), _WIDTH)
-    model.ones("output_norm.weight", _WIDTH)
+    model.matrix("token_embd.weight", len(vocabulary), width)
+    model.ones("output_norm.weight", width)
     for layer in range(len(windowed)):
         block = f"blk.{layer}."
         for norm in ("attn_norm", "post_attention_norm", "ffn_norm", "post_ffw_norm"):
-            model.ones(f"{block}{norm}.weight", _WIDTH)
+            model.ones(f"{block}{norm}.weight", width)
         model.ones(block + "attn_q_norm.weight", _HEAD)
         model.ones(block + "attn_k_norm.weight", _HEAD)
-        model.matrix(block + "attn_q.weight", _NUM_HEADS * _HEAD, _WIDTH)
-        model.matrix(block + "attn_k.weight", _NUM_KV_HEADS * _HEAD, _WIDTH)
-        model.matrix(block + "attn_v.weight", _NUM_KV_HEADS * _HEAD, _WIDTH)
-        model.matrix(block + "attn_output.weight", _WIDTH, _NUM_HEADS * _HEAD)
-        model.matrix(block + "ffn_gate.weight", _FEED_FORWARD, _WIDTH)
-        model.matrix(block + "ffn_up.weight", _FEED_FORWARD, _WIDTH)
-        model.matrix(block + "ffn_down.weight", _WIDTH, _FEED_FORWARD)
+        model.matrix(block + "attn_q.weight", _NUM_HEADS * _HEAD, width)
+        model.matrix(block + "attn_k.weight", _NUM_KV_HEADS * _HEAD, width)
+        model.matrix(block + "attn_v.weight", _NUM_KV_HEADS * _HEAD, width)
+        model.matrix(block + "attn_output.weight", width, _NUM_HEADS * _HEAD)
+        model.matrix(block + "ffn_gate.weight", 2 * width, width)
+        model.matrix(block + "ffn_up.weight", 2 * width, width)
+        model.matrix(block + "ffn_down.weight", width, 2 * width)
     silent = (TokenType.UNKNOWN, TokenType.CONTROL, TokenType.BYTE)
-    model.output(_WIDTH, silent=silent, end_scale=0.0)
+    model.output(width, silent=silent, end_scale=0.0)
     return model.write(path)

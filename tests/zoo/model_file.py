@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from gguf import GGUFValueType, GGUFWriter
+from gguf import GGMLQuantizationType, GGUFValueType, GGUFWriter, quantize
 from numpy.typing import NDArray
 
 from zoo.vocabulary import TokenType, Vocabulary
@@ -83,14 +83,21 @@ class ModelFile:
         values[ends] = end_rows
         self.tensor("output.weight", values)
 
-    def write(self, path: Path, *, without: str | None = None) -> Path:
-        """Write the GGUF, leaving out the tensor `without`; returns `path`."""
+    def write(self, path: Path, *, without: str | None = None, is_quantized: bool = False) -> Path:
+        """Write the GGUF, leaving out the tensor `without`; returns `path`. If it `is_quantized`,
+        the layers' matrices are Q8_0.
+        """
         writer = GGUFWriter(path, self._architecture)
         for key, value in self._keys.items():
             _add_key(writer, key, value)
         self._vocabulary.write_to(writer)
         for name, values in self._tensors.items():
-            if name != without:
+            if name == without:
+                continue
+            if is_quantized and values.ndim == 2 and name.startswith("blk."):
+                kind = GGMLQuantizationType.Q8_0
+                writer.add_tensor(name, quantize(values, kind), raw_dtype=kind)
+            else:
                 writer.add_tensor(name, values)
         writer.write_header_to_file()
         writer.write_kv_data_to_file()

@@ -12,8 +12,6 @@ from zoo.model_file import ModelFile
 from zoo.template import CHATML
 from zoo.vocabulary import TokenType, spm_vocabulary
 
-_WIDTH = 64
-_FEED_FORWARD = 128
 _NUM_HEADS = 4
 _NUM_KV_HEADS = 2
 _HEAD = 32
@@ -29,6 +27,7 @@ def write_qwen35(
     path: Path,
     *,
     seed: int = 0,
+    width: int = 64,
     num_layers: int = _INTERVAL,
     context_length: int = 2048,
     chat_template: str | None = CHATML,
@@ -40,9 +39,9 @@ def write_qwen35(
     model.set_keys(
         {
             "context_length": context_length,
-            "embedding_length": _WIDTH,
+            "embedding_length": width,
             "block_count": num_layers,
-            "feed_forward_length": _FEED_FORWARD,
+            "feed_forward_length": 2 * width,
             "attention.head_count": _NUM_HEADS,
             "attention.head_count_kv": _NUM_KV_HEADS,
             "attention.key_length": _HEAD,
@@ -59,43 +58,43 @@ def write_qwen35(
             "ssm.group_count": _NUM_GROUPS,
         }
     )
-    model.matrix("token_embd.weight", len(vocabulary), _WIDTH)
-    model.ones("output_norm.weight", _WIDTH)
+    model.matrix("token_embd.weight", len(vocabulary), width)
+    model.ones("output_norm.weight", width)
     for layer in range(num_layers):
         block = f"blk.{layer}."
-        model.ones(block + "attn_norm.weight", _WIDTH)
-        model.ones(block + "post_attention_norm.weight", _WIDTH)
-        model.matrix(block + "ffn_gate.weight", _FEED_FORWARD, _WIDTH)
-        model.matrix(block + "ffn_up.weight", _FEED_FORWARD, _WIDTH)
-        model.matrix(block + "ffn_down.weight", _WIDTH, _FEED_FORWARD)
+        model.ones(block + "attn_norm.weight", width)
+        model.ones(block + "post_attention_norm.weight", width)
+        model.matrix(block + "ffn_gate.weight", 2 * width, width)
+        model.matrix(block + "ffn_up.weight", 2 * width, width)
+        model.matrix(block + "ffn_down.weight", width, 2 * width)
         if (layer + 1) % _INTERVAL:
-            _add_delta_net(model, block)
+            _add_delta_net(model, block, width)
         else:
-            _add_attention(model, block)
+            _add_attention(model, block, width)
     silent = (TokenType.UNKNOWN, TokenType.CONTROL, TokenType.BYTE)
-    model.output(_WIDTH, silent=silent, end_scale=0.0)
+    model.output(width, silent=silent, end_scale=0.0)
     return model.write(path)
 
 
-def _add_attention(model: ModelFile, block: str) -> None:
+def _add_attention(model: ModelFile, block: str, width: int) -> None:
     # Each head's query is followed by its gate.
-    model.matrix(block + "attn_q.weight", 2 * _NUM_HEADS * _HEAD, _WIDTH)
-    model.matrix(block + "attn_k.weight", _NUM_KV_HEADS * _HEAD, _WIDTH)
-    model.matrix(block + "attn_v.weight", _NUM_KV_HEADS * _HEAD, _WIDTH)
-    model.matrix(block + "attn_output.weight", _WIDTH, _NUM_HEADS * _HEAD)
+    model.matrix(block + "attn_q.weight", 2 * _NUM_HEADS * _HEAD, width)
+    model.matrix(block + "attn_k.weight", _NUM_KV_HEADS * _HEAD, width)
+    model.matrix(block + "attn_v.weight", _NUM_KV_HEADS * _HEAD, width)
+    model.matrix(block + "attn_output.weight", width, _NUM_HEADS * _HEAD)
     model.ones(block + "attn_q_norm.weight", _HEAD)
     model.ones(block + "attn_k_norm.weight", _HEAD)
 
 
-def _add_delta_net(model: ModelFile, block: str) -> None:
+def _add_delta_net(model: ModelFile, block: str, width: int) -> None:
     num_channels = 2 * _STATE * _NUM_GROUPS + _INNER
-    model.matrix(block + "attn_qkv.weight", num_channels, _WIDTH)
-    model.matrix(block + "attn_gate.weight", _INNER, _WIDTH)
+    model.matrix(block + "attn_qkv.weight", num_channels, width)
+    model.matrix(block + "attn_gate.weight", _INNER, width)
     model.matrix(block + "ssm_conv1d.weight", num_channels, _KERNEL)
     model.tensor(block + "ssm_dt.bias", np.full(_STEP_RANK, -2.0, np.float32))
     # Stored as -exp(A_log): negative, or the state grows without bound.
     model.tensor(block + "ssm_a", -np.arange(1, _STEP_RANK + 1, dtype=np.float32))
-    model.matrix(block + "ssm_beta.weight", _STEP_RANK, _WIDTH)
-    model.matrix(block + "ssm_alpha.weight", _STEP_RANK, _WIDTH)
+    model.matrix(block + "ssm_beta.weight", _STEP_RANK, width)
+    model.matrix(block + "ssm_alpha.weight", _STEP_RANK, width)
     model.ones(block + "ssm_norm.weight", _STATE)
-    model.matrix(block + "ssm_out.weight", _WIDTH, _INNER)
+    model.matrix(block + "ssm_out.weight", width, _INNER)
