@@ -13,7 +13,19 @@ from llmd.errors import LlmdError
 # Name: (what `llmd --help` says, module, the command in it).
 COMMANDS = {
     "serve": ("Serve a model over HTTP.", "llmd.cli.serve", "serve"),
+    "run": ("Chat with a model in the terminal.", "llmd.cli.run", "run"),
+    "ps": ("List the models of a running daemon.", "llmd.cli.ps", "ps"),
+    "load": ("Have a running daemon load a model.", "llmd.cli.load", "load"),
+    "unload": ("Have a running daemon unload a model.", "llmd.cli.load", "unload"),
+    "reload": ("Have a daemon read its configuration again.", "llmd.cli.load", "reload"),
+    "pull": ("Get a model from a hub.", "llmd.cli.pull", "pull"),
+    "list": ("List the models that are here.", "llmd.cli.listing", "list_models"),
+    "rm": ("Remove a model that was pulled.", "llmd.cli.rm", "rm"),
     "show": ("Show what a model's file says of it.", "llmd.cli.show", "show"),
+    "doctor": ("Show what this machine can do, and what fits.", "llmd.cli.doctor", "doctor"),
+    "replay": ("Send a recorded request again.", "llmd.cli.replay", "replay"),
+    "key": ("Make keys for those who use a daemon.", "llmd.cli.key", "key"),
+    "config": ("See and check the settings.", "llmd.cli.config", "config"),
     "template": ("See what a chat template makes of messages.", "llmd.cli.template", "template"),
 }
 

@@ -10,9 +10,9 @@ from llmd.chat.format.chat_format import ChatFormat, find_format
 from llmd.chat.prompt.default_template import DEFAULT_TEMPLATE
 from llmd.chat.prompt.template import ChatTemplate
 from llmd.config.load import load
-from llmd.config.model_reference import resolve
 from llmd.config.settings import ModelSettings
 from llmd.errors import ConfigError
+from llmd.store.locate import locate, name_of
 from llmd.store.model_file import ModelFile, read_model_file
 
 
@@ -29,16 +29,16 @@ class ChatSource:
 
 
 def model_settings(model: str, config: Path | None) -> ModelSettings:
-    """The settings of a MODEL: a path, `tiny`, or the name of a [models.NAME] section. Raises
-    ConfigError.
+    """The settings of a MODEL: a path, `tiny`, a pulled model, or the name of a [models.NAME]
+    section. Raises ConfigError.
     """
-    flags = {"model.source": model}
-    return load(flags, config, os.environ, Path.cwd()).settings.model
+    loaded = load({}, config, os.environ, Path.cwd(), [model], name_of)
+    return next(iter(loaded.settings.models.values()))
 
 
 def open_model(settings: ModelSettings) -> ModelFile:
     """What the file of a model says. Raises ModelFileNotFound or InvalidModelFile."""
-    return read_model_file(resolve(settings.source))
+    return read_model_file(locate(settings.source))
 
 
 def open_template(file: ModelFile | None, template: Path | None) -> ChatSource:

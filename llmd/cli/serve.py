@@ -9,15 +9,24 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import click
-from pydantic import TypeAdapter, ValidationError
+from pydantic import SecretStr, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from llmd.config.byte_size import ByteSize
-from llmd.config.keys import allowed, flag, known_keys
+from llmd.config.duration import Duration
+from llmd.config.keys import allowed, flag, is_secret, known_keys
 from llmd.config.load import load
-from llmd.errors import ConfigError
+from llmd.store.locate import name_of
 
-_METAVARS = {int: "N", float: "SECONDS", str: "TEXT", Path: "PATH", ByteSize: "SIZE"}
+_METAVARS = {
+    int: "N",
+    float: "SECONDS",
+    str: "TEXT",
+    SecretStr: "KEY",
+    Path: "PATH",
+    ByteSize: "SIZE",
+    Duration: "TIME",
+}
 
 
 def setting_options() -> Iterator[click.Option]:
@@ -28,12 +37,16 @@ def setting_options() -> Iterator[click.Option]:
         text, spelling = str(field.description), flag(key)
         # No default for click: an option not given lets the file and the environment show through.
         attributes: dict[str, Any] = {"default": None}
-        if field.annotation is bool:
+        if field.annotation in (bool, bool | None):
             spelling = f"{spelling}/--no-{spelling[2:]}"
         else:
             metavar = "MILLISECONDS" if key[-1].endswith("_ms") else _metavar(field.annotation)
             attributes |= {"callback": _check(field), "metavar": metavar}
-            text += f"  [{field.default}]" if field.default is not None else ""
+            if get_origin(field.annotation) is tuple:
+                attributes["multiple"] = True
+                text += f"  [{', '.join(field.default)}]" if field.default else ""
+            else:
+                text += f"  [{field.default}]" if field.default not in (None, "") else ""
         yield click.Option([spelling, "__".join(key)], help=text, **attributes)
 
 
@@ -43,13 +56,14 @@ def _check(field: FieldInfo) -> Callable[[click.Context, click.Parameter, str | 
     annotated: Any = Annotated[field.annotation, field]
     adapter: TypeAdapter[Any] = TypeAdapter(annotated)
 
-    def check(_ctx: click.Context, _param: click.Parameter, value: str | None) -> Any:
-        if value is None:
+    def check(_ctx: click.Context, _param: click.Parameter, value: Any) -> Any:
+        if value is None or value == ():
             return None
         try:
             return adapter.validate_python(value)
         except ValidationError:
-            raise click.BadParameter(f"{value!r} is not {allowed(field)}.") from None
+            told = "this" if is_secret(field) else repr(value)
+            raise click.BadParameter(f"{told} is not {allowed(field)}.") from None
 
     return check
 
@@ -58,7 +72,7 @@ def _metavar(annotation: Any) -> str:
     origin, members = get_origin(annotation), get_args(annotation)
     if origin is Literal:
         return "|".join(members)
-    if origin is Annotated:
+    if origin in (Annotated, tuple):
         return _metavar(members[0])
     if members:
         return "|".join(_metavar(member) for member in members if member is not type(None))
@@ -69,14 +83,7 @@ def _serve(models: tuple[str, ...], config: Path | None, **settings: Any) -> Non
     flags = {
         name.replace("__", "."): value for name, value in settings.items() if value is not None
     }
-    if len(models) > 1:
-        raise ConfigError(
-            f"this version of llmd serves one model at a time, and {len(models)} were given. Name "
-            f"one, and serve the other with a second llmd on another --port."
-        )
-    if models:
-        flags["model.source"] = models[0]
-    loaded = load(flags, config, os.environ, Path.cwd())
+    loaded = load(flags, config, os.environ, Path.cwd(), models, name_of)
     # Ctrl-C is how a daemon in a terminal is meant to end.
     with suppress(KeyboardInterrupt):
         # It brings the native library and the web stack, which --help has no use for.
@@ -88,8 +95,8 @@ def _serve(models: tuple[str, ...], config: Path | None, **settings: Any) -> Non
 serve = click.Command(
     "serve",
     callback=_serve,
-    help="""Serve MODEL over HTTP: the path of a .gguf file, the name of a [models.NAME] section, or
-    tiny, the bundled model.
+    help="""Serve MODEL over HTTP: the path of a .gguf file, a pulled model (org/repo:QUANT), the
+    name of a [models.NAME] section, or tiny, the bundled model.
 
     Every option is also a key of llmd.toml and an LLMD_SECTION__KEY variable; an option wins over
     the variable, and that over the file. Defaults stand in brackets.""",

@@ -13,11 +13,15 @@ from llmd.chat.prompt.abilities import TemplateAbilities
 from llmd.chat.prompt.normalizer import MessageNormalizer
 from llmd.cli.answer_json import print_json
 from llmd.cli.chat_source import model_settings, open_model, open_template
+from llmd.config.settings import ModelSettings
+from llmd.config.size_text import size_text
 from llmd.core.embedding import Pooling
 from llmd.errors import InvalidModelFile
+from llmd.store.memory_need import ContextShape, MemoryNeed
 from llmd.store.model_file import ModelFile
 
 _BYTES = ((2**30, " GiB"), (2**20, " MiB"), (2**10, " KiB"))
+_CONTEXTS = (4096, 8192, 32768)
 _COUNTS = ((10**9, "B"), (10**6, "M"), (10**3, "K"))
 
 
@@ -32,13 +36,13 @@ _COUNTS = ((10**9, "B"), (10**6, "M"), (10**3, "K"))
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def show(model: str, config: Path | None, as_json: bool) -> None:
     """Show what MODEL is and what its chat template can do. MODEL is the path of a .gguf file,
-    tiny, or the name of a [models.NAME] section.
+    a pulled model, tiny, or the name of a [models.NAME] section.
 
     Only the header of the file is read.
     """
     settings = model_settings(model, config)
     file = open_model(settings)
-    described = _describe(file)
+    described = _describe(file) | {"memory": _describe_memory(file, settings)}
     if file.pooling is None:
         described["chat"] = _describe_chat(file, settings.chat_template)
     if as_json:
@@ -71,6 +75,32 @@ def _describe(file: ModelFile) -> dict[str, Any]:
         "sampling": file.sampling,
         "templates": (["default"] if file.chat_template else []) + sorted(file.named_templates),
     }
+
+
+def _describe_memory(file: ModelFile, settings: ModelSettings) -> list[dict[str, int]]:
+    """What one conversation of a given length takes, with the weights."""
+    need = MemoryNeed.of(file)
+    trained = file.context_length or 0
+    lengths = [length for length in _CONTEXTS if length < trained]
+    return [
+        {"context": length, "num_bytes": need.total_bytes(_shape(length, file, settings))}
+        for length in (*lengths, trained)
+        if length
+    ]
+
+
+def _shape(context: int, file: ModelFile, settings: ModelSettings) -> ContextShape:
+    return ContextShape(
+        num_cells=context,
+        num_sequences=1,
+        max_rows=context if file.looks_ahead else 1,
+        ubatch_size=context if file.looks_ahead else settings.ubatch_size,
+        cache_type_k=settings.cache_type_k,
+        cache_type_v=settings.cache_type_v,
+        flash_attention=settings.flash_attn != "off",
+        window_is_full=settings.swa_full,
+        embeds=file.pooling is not None,
+    )
 
 
 def _describe_chat(file: ModelFile, template_file: Path | None) -> dict[str, Any]:
@@ -107,6 +137,9 @@ def _rows(described: dict[str, Any]) -> dict[str, str]:
         "parameters": _scaled(described["num_parameters"], _COUNTS, ""),
         "quantization": described["quantization"],
         "context": f"{context} tokens" if context else "",
+        "memory": ", ".join(
+            f"{size_text(each['num_bytes'])} at {each['context']}" for each in described["memory"]
+        ),
         "layers": f"{layers}, {described['embedding_length']} wide" if layers else "",
         "vocabulary": f"{vocabulary['num_tokens']} tokens, {vocabulary['kind']}",
         "end tokens": " ".join(described["special_tokens"]["ends"]),

@@ -40,7 +40,8 @@ def template() -> None:
     becomes.
 
     Without a model: nothing is loaded but the header of its file. MODEL is the path of a .gguf
-    file, tiny, or the name of a [models.NAME] section; a --template FILE needs none.
+    file, a pulled model, tiny, or the name of a [models.NAME] section; a --template FILE needs
+    none.
     """
 
 

@@ -7,7 +7,17 @@ from pathlib import Path
 
 import pytest
 
-HEAVY = ("pydantic", "llama_cpp", "starlette", "uvicorn", "numpy", "jinja2", "llmd.daemon")
+HEAVY = (
+    "pydantic",
+    "llama_cpp",
+    "starlette",
+    "uvicorn",
+    "numpy",
+    "jinja2",
+    "llmd.daemon",
+    "huggingface_hub",
+    "rich",
+)
 
 
 def llmd(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:

@@ -77,11 +77,8 @@ def test_options_become_settings_of_their_type(daemon: Daemon) -> None:
         Path("s"),
         True,
     )
-    assert (settings.model.source, settings.model.alias, settings.model.gpu_layers) == (
-        "m.gguf",
-        "a",
-        7,
-    )
+    (model,) = settings.models.values()
+    assert (list(settings.models), model.source, model.gpu_layers) == (["a"], "m.gguf", 7)
 
 
 def test_options_of_the_cache_and_the_queue_become_settings(daemon: Daemon) -> None:
@@ -143,10 +140,28 @@ def test_a_bad_value_is_wrong_usage(option: str, value: str, words: str) -> None
     assert words in " ".join(result.output.split())
 
 
-def test_a_second_model_is_refused(daemon: Daemon) -> None:
-    result = serve("a.gguf", "b.gguf")
+def test_several_models_are_served_in_their_order(daemon: Daemon, tmp_path: Path) -> None:
+    (tmp_path / "llmd.toml").write_text("[models.c]\nctx_size = 5\n[models.d]\n")
+    assert serve("b.gguf", "c", "a.gguf", "--threads", "2").exit_code == 0
+    assert daemon.loaded is not None
+    models = daemon.loaded.settings.models
+    assert [(name, model.source) for name, model in models.items()] == [
+        ("b", "b.gguf"),
+        ("c", "tiny"),
+        ("a", "a.gguf"),
+    ]
+    assert [model.threads for model in models.values()] == [2, 2, 2]
+    assert models["c"].ctx_size == 5
+    assert daemon.loaded.preloaded == ("b",)
+
+
+def test_a_model_given_twice_is_refused(daemon: Daemon) -> None:
+    result = serve("x/a.gguf", "y/a.gguf")
     assert result.exit_code == 1
-    assert "serves one model at a time" in result.output
+    assert result.output == (
+        "llmd: MODEL: two models would be served as a: x/a.gguf and y/a.gguf. Give each an alias "
+        "of its own, in a [models.NAME] section.\n"
+    )
     assert daemon.loaded is None
 
 
@@ -161,3 +176,25 @@ def test_ctrl_c_is_a_clean_end(daemon: Daemon) -> None:
     daemon.end = KeyboardInterrupt()
     result = serve()
     assert (result.exit_code, result.output) == (0, "")
+
+
+def test_an_option_for_several_values_is_repeated_or_takes_commas(daemon: Daemon) -> None:
+    serve("--api-key", "a", "--api-key", "b,c", "--cors", "https://a.example")
+    assert daemon.loaded is not None
+    keys = daemon.loaded.settings.server.api_key
+    assert [key.get_secret_value() for key in keys] == ["a", "b", "c"]
+    assert daemon.loaded.settings.server.cors == ("https://a.example",)
+    assert daemon.loaded.settings.server.allowed_hosts == ()
+
+
+def test_a_key_that_is_none_is_refused_and_not_shown(daemon: Daemon) -> None:
+    for given in ("", "very-secret,"):
+        refused = serve("--api-key", given)
+        assert refused.exit_code == 2
+        assert "--api-key" in refused.output and "secret" not in refused.output
+
+
+@pytest.mark.parametrize("path", ["llm", "/llm/", "/l m", "/a?b"])
+def test_a_path_before_the_routes_has_one_shape(path: str, daemon: Daemon) -> None:
+    assert serve("--root-path", path).exit_code == 2
+    assert serve("--root-path", "/a/b").exit_code == 0

@@ -158,3 +158,22 @@ def test_a_model_that_embeds_has_no_chat_to_describe(directory: Path) -> None:
     assert as_json("m.gguf")["pooling"] == "mean"
     write_bert(directory / "m.gguf", pooling=RANK, with_head=True)
     assert shown("m.gguf")["pooling"].startswith("rank: it ranks")
+
+
+def test_the_memory_of_some_context_lengths_is_told(directory: Path) -> None:
+    write_llama(directory / "m.gguf", context_length=10_000)
+    described = as_json("m.gguf")["memory"]
+    assert [each["context"] for each in described] == [4096, 8192, 10_000]
+    sizes = [each["num_bytes"] for each in described]
+    assert sizes == sorted(sizes)
+    # A token takes 256 bytes of cache and, in a step of 512 tokens, 1 KiB of mask.
+    assert sizes[1] - sizes[0] == 4096 * (256 + 1024)
+    told = shown("m.gguf")["memory"]
+    assert told.count(" at ") == 3
+    assert told.endswith(" at 10000")
+
+
+def test_an_encoder_takes_memory_for_a_whole_text(directory: Path) -> None:
+    write_bert(directory / "m.gguf", context_length=512)
+    (described,) = as_json("m.gguf")["memory"]
+    assert described["context"] == 512
