@@ -8,10 +8,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from llmd.config.byte_size import ByteSize
+from llmd.config.duration import Duration
 from llmd.config.settings import Settings
 
 Key = tuple[str, ...]
@@ -28,6 +29,7 @@ _KINDS: dict[Any, str] = {
     str: "a text",
     Path: "a path",
     ByteSize: "a size such as 512MiB or 2GiB",
+    Duration: "a duration such as 90s, 15m or 1h30m",
 }
 
 
@@ -63,6 +65,17 @@ def flag(key: Key) -> str:
 def allowed(field: FieldInfo) -> str:
     """What a field takes, for people: `a whole number from 0 to 65535`."""
     return _allowed(field.annotation, field.metadata)
+
+
+def is_secret(field: FieldInfo) -> bool:
+    """Whether a field's values must not be shown."""
+    return SecretStr in _types(field.annotation)
+
+
+def _types(annotation: Any) -> Iterator[Any]:
+    yield annotation
+    for member in get_args(annotation):
+        yield from _types(member)
 
 
 def _fields(section: Any) -> Iterator[tuple[Key, FieldInfo]]:

@@ -36,6 +36,18 @@ def available_memory(proc: Path = PROC, sys_root: Path = SYS) -> AvailableMemory
     return min(found, key=lambda memory: memory.num_bytes)
 
 
+def private_memory(proc: Path = PROC) -> int | None:
+    """Bytes in memory that are this process's alone and backed by no file; None where the system
+    does not tell.
+    """
+    try:
+        text = (proc / "self" / "status").read_text()
+    except OSError:
+        return None
+    match = re.search(r"^RssAnon:\s+(\d+) kB", text, re.MULTILINE)
+    return int(match[1]) * 1024 if match else None
+
+
 def _limit(group: ControlGroup) -> int | None:
     text = group.read("memory.max" if group.version == 2 else "memory.limit_in_bytes")
     if text is None or not text.isdecimal() or int(text) >= _NO_LIMIT:

@@ -1,4 +1,4 @@
-"""What a MODEL names: a path, a model of a hub, or the bundled one."""
+"""What a MODEL names: a path or the bundled model. Those of a hub: llmd/store/locate.py."""
 
 from __future__ import annotations
 
@@ -8,14 +8,12 @@ from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
 
-from llmd.config.settings import Settings
 from llmd.errors import ModelFileNotFound, ModelLoadError
 
 BUNDLED = "tiny"
 
 # llama_split_path (llama.cpp src/llama.cpp): counted from 1.
 _SPLIT = re.compile(r"(?P<stem>.+)-(?P<part>\d{5})-of-(?P<count>\d{5})\.gguf")
-_HUB_NAME = re.compile(r"(?:https?://)?(?:hf\.co/|huggingface\.co/)?[\w.-]+/[\w.-]+(?::[\w.-]+)?")
 _HUBS = ("hf.co/", "huggingface.co/", "https://", "http://")
 
 
@@ -27,7 +25,7 @@ def is_path(source: str) -> bool:
 
 
 def resolve(source: str) -> Path:
-    """The file to load for a MODEL; of a split model, the first part.
+    """The file to load for a MODEL that is a path or `tiny`; of a split model, the first part.
 
     Raises ModelFileNotFound or ModelLoadError. Whether the file is a GGUF shows when it is loaded.
     """
@@ -55,13 +53,11 @@ def parts_of(path: Path) -> list[Path]:
     ]
 
 
-def served_id(settings: Settings) -> str:
-    """The id that clients see: the alias, else the section's name, else `tiny`, else the stem."""
-    if settings.model.alias:
-        return settings.model.alias
-    if settings.models:
-        return next(iter(settings.models))
-    name = Path(settings.model.source).name
+def served_id(source: str) -> str:
+    """The id that clients see of a MODEL that has no alias and is no section: `tiny`, or the stem
+    of its file.
+    """
+    name = Path(source).name
     split = _SPLIT.fullmatch(name)
     return split["stem"] if split else re.sub(r"\.gguf$", "", name, flags=re.IGNORECASE)
 
@@ -71,11 +67,6 @@ def _resolve_path(source: str, path: Path) -> Path:
         return _first_part(path)
     if path.is_dir():
         raise ModelLoadError(f"{source} is a directory.{_models_in(path)}")
-    if not is_path(source) and _HUB_NAME.fullmatch(source):
-        raise ModelLoadError(
-            f"{source} names a model on a hub, and pulling comes in a later version of llmd. "
-            f"Download its .gguf file and give the path."
-        )
     raise ModelFileNotFound(f"there is no model file {source}. {_nearest(path)}")
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic.fields import FieldInfo
 
 from llmd.config.byte_size import ByteSize
+from llmd.config.duration import Duration
 from llmd.config.keys import allowed, dotted, environment_name, known_keys
 
 _HEAD = """\
@@ -45,7 +46,7 @@ def _entry(name: str, field: FieldInfo) -> str:
 
 def _toml(value: Any) -> str:
     # What stands here (texts, numbers, booleans) is written alike in JSON and TOML.
-    return json.dumps(str(value) if isinstance(value, ByteSize) else value)
+    return json.dumps(str(value) if isinstance(value, ByteSize | Duration) else value)
 
 
 if __name__ == "__main__":

@@ -7,35 +7,28 @@ spelled the same everywhere: `[server] port` in the file, LLMD_SERVER__PORT in t
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    PlainValidator,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, StringConstraints, ValidationInfo, field_validator
 
 from llmd.config.byte_size import ByteSize
+from llmd.config.duration import Duration
+from llmd.config.sampling_defaults import SamplingDefaults
+from llmd.config.section import (
+    MAX_TOKENS,
+    Contradiction,
+    NumBytes,
+    Seconds,
+    Secrets,
+    Section,
+    Texts,
+    UserPath,
+)
 
 CacheType = Literal["f16", "f32", "bf16", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "iq4_nl"]
 FlashAttention = Literal["auto", "on", "off"]
 PoolingType = Literal["mean", "cls", "last", "rank", "none"]
 LogLevel = Literal["error", "warning", "info", "debug"]
-
-# os.path, as Path.expanduser raises where the user is unknown.
-UserPath = Annotated[Path, AfterValidator(lambda path: Path(os.path.expanduser(path)))]
-
-NumBytes = Annotated[ByteSize, PlainValidator(ByteSize.parse)]
-
-MAX_TOKENS = 2**31 - 1
-"""llama.cpp counts tokens in 32 bits."""
 
 MAX_THREADS = 512
 """GGML_MAX_N_THREADS (ggml.h)."""
@@ -43,102 +36,7 @@ MAX_THREADS = 512
 _UNQUANTIZED = ("f16", "f32", "bf16")
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _refuse_true_as_a_number(cls, value: Any, info: ValidationInfo) -> Any:
-        # pydantic takes true for 1, and `threads = true` is nobody's wish.
-        if isinstance(value, bool) and cls.model_fields[info.field_name or ""].annotation not in (
-            bool,
-            bool | None,
-        ):
-            raise ValueError("true and false are no value for it")
-        return value
-
-
-class SamplingDefaults(_Section):
-    """What a request that leaves a sampling field out gets; a field left out here too comes from
-    the model file, else from llmd.core.sampling.SamplingParams.
-    """
-
-    temperature: float | None = Field(None, ge=0, description="Randomness; 0 is greedy.")
-    dynatemp_range: float | None = Field(
-        None, ge=0, description="Dynamic temperature: how far it may move; 0 is off."
-    )
-    dynatemp_exponent: float | None = Field(
-        None, ge=0, description="Dynamic temperature: how entropy maps to temperature."
-    )
-    top_k: int | None = Field(
-        None, ge=-1, le=MAX_TOKENS, description="Keep the k likeliest tokens; 0 keeps all."
-    )
-    top_p: float | None = Field(
-        None, ge=0, le=1, description="Keep the likeliest tokens that have this probability in all."
-    )
-    min_p: float | None = Field(
-        None, ge=0, le=1, description="Keep tokens at least this likely, against the likeliest."
-    )
-    typical_p: float | None = Field(
-        None, ge=0, le=1, description="Locally typical sampling; 1 is off."
-    )
-    top_n_sigma: float | None = Field(
-        None, ge=-1, description="Keep logits within n standard deviations of the best; -1 is off."
-    )
-    xtc_probability: float | None = Field(
-        None, ge=0, le=1, description="XTC: how often the top choices are dropped; 0 is off."
-    )
-    xtc_threshold: float | None = Field(
-        None, ge=0, le=1, description="XTC: how likely a token must be to count as a top choice."
-    )
-    min_keep: int | None = Field(
-        None, ge=0, le=MAX_TOKENS, description="Truncating samplers leave at least so many tokens."
-    )
-    repeat_penalty: float | None = Field(
-        None, gt=0, description="Divides the logits of repeated tokens; 1 is off."
-    )
-    repeat_last_n: int | None = Field(
-        None, ge=-1, le=MAX_TOKENS, description="Tokens the penalties look back at; -1 is all."
-    )
-    presence_penalty: float | None = Field(
-        None, ge=-2, le=2, description="Taken off the logit of a token that was there; 0 is off."
-    )
-    frequency_penalty: float | None = Field(
-        None, ge=-2, le=2, description="Taken off for each time a token was there; 0 is off."
-    )
-    dry_multiplier: float | None = Field(
-        None, ge=0, description="DRY, against repeated passages: its strength; 0 is off."
-    )
-    dry_base: float | None = Field(
-        None, ge=1, description="DRY: how fast the penalty grows with the length of the passage."
-    )
-    dry_allowed_length: int | None = Field(
-        None, ge=0, le=MAX_TOKENS, description="DRY: passages up to this length are free."
-    )
-    dry_penalty_last_n: int | None = Field(
-        None, ge=-1, le=MAX_TOKENS, description="DRY: tokens to look back at; -1 is all."
-    )
-    dry_sequence_breakers: tuple[str, ...] | None = Field(
-        None, description="DRY: texts that end a passage."
-    )
-    mirostat: int | None = Field(
-        None, ge=0, le=2, description="Mirostat version in place of the truncating samplers; 0 off."
-    )
-    mirostat_tau: float | None = Field(None, ge=0, description="Mirostat: the entropy to aim at.")
-    mirostat_eta: float | None = Field(None, ge=0, le=1, description="Mirostat: its learning rate.")
-    seed: int | None = Field(
-        None, ge=0, le=2**32 - 1, description="The seed of every request that brings none."
-    )
-    ignore_eos: bool | None = Field(
-        None, description="Generate on past the end of the turn, up to the token limit."
-    )
-
-    def overrides(self) -> dict[str, Any]:
-        """The fields that are set, as SamplingParams.override takes them."""
-        return self.model_dump(exclude_none=True)
-
-
-class ServerSettings(_Section):
+class ServerSettings(Section):
     """[server]: where and how llmd listens."""
 
     host: str = Field(
@@ -150,6 +48,16 @@ class ServerSettings(_Section):
     )
     log_level: LogLevel = Field("info", description="The least severe messages to log.")
     log_json: bool = Field(False, description="Log one JSON object per line.")
+    record: UserPath | None = Field(
+        None,
+        description="Write requests and answers, their texts included, to files in this directory, "
+        "for llmd replay; keys are left out.",
+    )
+    record_max_bytes: NumBytes = Field(
+        ByteSize(256 * 2**20),
+        description="Most that the files in record may take; the oldest make room.",
+    )
+    metrics: bool = Field(True, description="Serve /metrics for Prometheus.")
     strict_model_names: bool = Field(
         False,
         description="Answer 404 to an unknown model name, also where one model alone is served.",
@@ -166,6 +74,16 @@ class ServerSettings(_Section):
     shutdown_grace: int = Field(
         10, ge=0, le=3600, description="Seconds that running requests get to finish at shutdown."
     )
+    stuck_after: Seconds = Field(
+        Duration(120),
+        description="An engine that is at one step for so long, and four times as long as at any "
+        "before, is stuck: llmd is not ready then. 0 is never.",
+    )
+    exit_when_stuck: bool = Field(
+        False,
+        description="End when an engine is stuck, for a container runtime that starts llmd again; "
+        "under systemd it always does.",
+    )
     state_dir: Literal["auto", "none"] | UserPath = Field(
         "auto",
         description="Where stored responses are kept: auto is $STATE_DIRECTORY or "
@@ -177,9 +95,90 @@ class ServerSettings(_Section):
     state_max_bytes: NumBytes = Field(
         ByteSize(2**30), description="Most that stored responses may take; 0 stores none."
     )
+    memory_budget: NumBytes = Field(
+        ByteSize(0),
+        description="Memory that all loaded models may take together, devices included; 0 is what "
+        "is free. Models that are not in use make room for others.",
+    )
+    idle_unload: Seconds = Field(
+        Duration(0),
+        description="Unload a model that was not used for so long; it is loaded again when it is "
+        "asked for. 0 is never.",
+    )
+    api_key: Secrets = Field(
+        (),
+        description="A key that clients must bring, and that may do everything; several are "
+        "separated by commas. Others see it in the list of processes: LLMD_API_KEY keeps it out.",
+    )
+    keys_file: Literal["none"] | UserPath = Field(
+        "none",
+        description="A file of keys that clients must bring, and of what each may do; see llmd key "
+        "new.",
+    )
+    request_timeout: Seconds = Field(
+        Duration(86_400),
+        description="An answer that is not done so long after its request came ends with what it "
+        "has. 0 is never.",
+    )
+    receive_timeout: Seconds = Field(
+        Duration(30),
+        description="A request that comes in slower than 16 KiB in this time is given up; 0 never.",
+    )
+    send_timeout: Seconds = Field(
+        Duration(60),
+        description="A client that reads less than 16 KiB of its answer in this time is given up; "
+        "0 never.",
+    )
+    keep_alive_timeout: Seconds = Field(
+        Duration(75), description="How long a connection without a request stays open."
+    )
+    max_output_tokens: int = Field(
+        0,
+        ge=0,
+        le=MAX_TOKENS,
+        description="The most tokens of one answer; 0 is what the context has room for.",
+    )
+    max_messages: int = Field(
+        20_000, ge=1, le=MAX_TOKENS, description="The most messages or items of one request."
+    )
+    max_tools: int = Field(2_048, ge=1, le=MAX_TOKENS, description="The most tools of one request.")
+    max_schema_bytes: NumBytes = Field(
+        ByteSize(2**20),
+        description="The largest tool, JSON schema or grammar, and chat_template_kwargs.",
+    )
+    max_schema_depth: int = Field(200, ge=1, le=250, description="The most levels in any of them.")
+    max_stop_strings: int = Field(
+        256, ge=1, le=MAX_TOKENS, description="The most stop strings of one request."
+    )
+    max_logit_biases: int = Field(
+        65_536, ge=1, le=MAX_TOKENS, description="The most tokens in one logit_bias."
+    )
+    cors: Texts = Field(
+        (),
+        description="An origin whose web pages may use this daemon, such as "
+        "https://chat.example.com; * is every one. Several are separated by commas.",
+    )
+    allowed_hosts: Texts = Field(
+        (),
+        description="A further name under which clients reach a daemon that listens on this "
+        "machine only, such as its proxy's; * is every one. Several are separated by commas.",
+    )
+    root_path: Annotated[str, StringConstraints(pattern=r"^(/[^/?#\s]+)*$")] = Field(
+        "",
+        description="A path that a proxy puts before all routes, such as /llm; it may take it off "
+        "or leave it.",
+    )
+    forwarded_allow_ips: Texts = Field(
+        ("127.0.0.1", "::1"),
+        description="Addresses and networks of proxies whose X-Forwarded-For and -Proto are "
+        "believed; * is every one. Several are separated by commas.",
+    )
+    uds_mode: Annotated[str, StringConstraints(pattern=r"^0?[0-7]{3}$")] = Field(
+        "600", description="Who may use the socket at uds, as chmod takes it."
+    )
 
 
-class ModelSettings(_Section):
+class ModelSettings(Section):
     """[model], and each [models.NAME]: one model and how it runs."""
 
     source: str = Field(
@@ -189,6 +188,14 @@ class ModelSettings(_Section):
     )
     alias: str | None = Field(
         None, min_length=1, description="The id that clients see; left out, it follows the source."
+    )
+    preload: bool | None = Field(
+        None,
+        description="Load the model at the start and not when it is first asked for; left out, so "
+        "for a model that is served alone, and the first that the command line names.",
+    )
+    ttl: Seconds | None = Field(
+        None, description="This model's own idle_unload: how long it stays loaded without use."
     )
     ctx_size: int = Field(
         0,
@@ -267,23 +274,25 @@ class ModelSettings(_Section):
         default_factory=SamplingDefaults, description="Sampling defaults."
     )
 
-    @model_validator(mode="after")
-    def _quantized_values_need_flash_attention(self) -> ModelSettings:
-        if self.flash_attn == "off" and self.cache_type_v not in _UNQUANTIZED:
-            raise ValueError(
-                f"cache_type_v {self.cache_type_v} needs flash attention: set flash_attn to auto "
-                f"or on, or cache_type_v to f16"
+    @field_validator("cache_type_v")
+    @classmethod
+    def _quantized_values_need_flash_attention(
+        cls, value: CacheType, info: ValidationInfo
+    ) -> CacheType:
+        if info.data.get("flash_attn") == "off" and value not in _UNQUANTIZED:
+            raise Contradiction(
+                f"{value} needs flash attention: set flash_attn to auto or on, or this one to f16"
             )
-        return self
+        return value
 
 
-class Settings(_Section):
+class Settings(Section):
     """The whole configuration, as llmd.config.load.load makes it.
 
-    `model` is the model to serve. `models` holds it once more under its name where it comes of a
-    [models.NAME] section, and is empty where it does not.
+    `models` holds every model to serve under its served id, in order, at least one. `model` is
+    what they start from.
     """
 
     server: ServerSettings = Field(default_factory=ServerSettings)
     model: ModelSettings = Field(default_factory=ModelSettings)
-    models: dict[str, ModelSettings] = Field(default_factory=dict)
+    models: dict[str, ModelSettings] = Field(default_factory=lambda: {"tiny": ModelSettings()})

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from llmd.config import sources
-from llmd.config.load import LoadedSettings, load
+from llmd.config.load import LoadedSettings, find_faults, load
 from llmd.errors import ConfigError
 
 
@@ -231,51 +231,136 @@ def test_a_bad_value_in_the_environment_names_the_variable(tmp_path: Path) -> No
 def test_keys_that_contradict_each_other_are_refused_with_the_cure(tmp_path: Path) -> None:
     message = fault(tmp_path, "[model]\ncache_type_v = 'q4_0'\nflash_attn = 'off'\n")
     assert message == (
-        "model: cache_type_v q4_0 needs flash attention: set flash_attn to auto or on, "
-        "or cache_type_v to f16."
+        f"{tmp_path}/llmd.toml line 2: model.cache_type_v q4_0 needs flash attention: set "
+        f"flash_attn to auto or on, or this one to f16."
     )
 
 
 TWO = "[model]\nctx_size = 1\nthreads = 1\n[models.a]\nctx_size = 2\n[models.b]\nthreads = 3\n"
 
 
-def test_one_named_model_is_served_over_the_common_section(tmp_path: Path) -> None:
+def test_without_a_section_the_common_one_is_the_model(tmp_path: Path) -> None:
+    loaded = configure(tmp_path, "[model]\nsource = '/m/x.gguf'\n")
+    assert loaded.settings.models == {"x": loaded.settings.model}
+    assert loaded.preloaded == ("x",)
+    assert loaded.origin("models", "x", "source").endswith("line 2")
+
+
+def test_a_named_model_lies_over_the_common_section(tmp_path: Path) -> None:
     loaded = configure(tmp_path, "[model]\nctx_size = 1\nthreads = 1\n[models.a]\nctx_size = 2\n")
-    assert (loaded.settings.model.ctx_size, loaded.settings.model.threads) == (2, 1)
-    assert loaded.settings.models == {"a": loaded.settings.model}
-    assert loaded.origin("model", "ctx_size").endswith("line 5")
+    (model,) = loaded.settings.models.values()
+    assert (model.ctx_size, model.threads) == (2, 1)
+    assert loaded.settings.model.ctx_size == 1
+    assert loaded.origin("models", "a", "ctx_size").endswith("line 5")
+    assert loaded.origin("models", "a", "threads").endswith("line 3")
+    assert loaded.preloaded == ("a",)
 
 
 def test_an_empty_named_section_is_a_model_too(tmp_path: Path) -> None:
     assert list(configure(tmp_path, "[models.a]").settings.models) == ["a"]
 
 
-def test_flags_and_environment_win_over_a_named_section(tmp_path: Path) -> None:
+def test_flags_and_environment_win_over_named_sections(tmp_path: Path) -> None:
     environ = {"LLMD_MODEL__THREADS": "7"}
-    text = "[models.a]\nctx_size = 2\nthreads = 3\n"
-    model = configure(tmp_path, text, {"model.ctx_size": 5}, environ).settings.model
-    assert (model.ctx_size, model.threads) == (5, 7)
+    models = configure(tmp_path, TWO, {"model.ctx_size": 5}, environ).settings.models
+    assert [(model.ctx_size, model.threads) for model in models.values()] == [(5, 7), (5, 7)]
 
 
-def test_a_second_named_model_is_refused_at_its_line(tmp_path: Path) -> None:
-    message = fault(tmp_path, TWO)
-    assert "llmd.toml line 7: a second model" in message
-    assert message.endswith("llmd serve a | b")
+def test_all_sections_are_served_on_demand_where_no_model_is_named(tmp_path: Path) -> None:
+    loaded = configure(tmp_path, TWO)
+    assert list(loaded.settings.models) == ["a", "b"]
+    assert loaded.preloaded == ()
 
 
-def test_model_chooses_a_named_section(tmp_path: Path) -> None:
-    settings = configure(tmp_path, TWO, {"model.source": "b"}).settings
+def test_a_section_may_ask_to_be_loaded_at_the_start_or_not(tmp_path: Path) -> None:
+    text = "[models.a]\n[models.b]\npreload = true\n"
+    assert configure(tmp_path, text).preloaded == ("b",)
+    assert configure(tmp_path, "[models.a]\npreload = false\n").preloaded == ()
+
+
+def test_models_name_sections_and_files(tmp_path: Path) -> None:
+    path = tmp_path / "llmd.toml"
+    path.write_text(TWO)
+    loaded = load({}, path, {}, tmp_path, ["x.gguf", "b"])
+    models = loaded.settings.models
+    assert [(name, m.source, m.threads) for name, m in models.items()] == [
+        ("x", "x.gguf", 1),
+        ("b", "tiny", 3),
+    ]
+    assert loaded.preloaded == ("x",)
+    assert loaded.origin("models", "x", "source") == "MODEL"
+
+
+def test_the_source_of_the_environment_names_a_section_too(tmp_path: Path) -> None:
+    settings = configure(tmp_path, TWO, environ={"LLMD_MODEL__SOURCE": "b"}).settings
     assert list(settings.models) == ["b"]
-    assert (settings.model.ctx_size, settings.model.threads) == (1, 3)
-    assert settings.model.source == "tiny"
+    assert (settings.models["b"].ctx_size, settings.models["b"].threads) == (1, 3)
 
 
-def test_a_model_that_names_no_section_is_served_by_itself(tmp_path: Path) -> None:
-    settings = configure(tmp_path, TWO, {"model.source": "x.gguf"}).settings
-    assert settings.models == {}
-    assert (settings.model.source, settings.model.threads) == ("x.gguf", 1)
+def test_an_alias_is_the_served_id(tmp_path: Path) -> None:
+    assert list(configure(tmp_path, "[models.a]\nalias = 'org/b'\n").settings.models) == ["org/b"]
+
+
+def test_two_models_of_one_name_are_refused_with_both(tmp_path: Path) -> None:
+    text = "[models.a]\nsource = '/x.gguf'\n[models.b]\nsource = '/y.gguf'\nalias = 'a'\n"
+    assert fault(tmp_path, text) == (
+        f"{tmp_path}/llmd.toml line 5: two models would be served as a: /x.gguf and /y.gguf. Give "
+        f"each an alias of its own, in a [models.NAME] section."
+    )
 
 
 def test_a_fault_in_a_section_that_is_not_served_is_found(tmp_path: Path) -> None:
     message = fault(tmp_path, TWO + "parallel = -1\n", flags={"model.source": "a"})
-    assert "line 8: model.parallel cannot be -1" in message
+    assert "line 8: models.b.parallel cannot be -1" in message
+
+
+def test_settings_can_be_read_again(tmp_path: Path) -> None:
+    loaded = configure(tmp_path, "[server]\nport = 1\n", {"model.threads": 2})
+    (tmp_path / "llmd.toml").write_text("[server]\nport = 2\n")
+    again = loaded.again()
+    assert (again.settings.server.port, again.settings.model.threads) == (2, 2)
+    (tmp_path / "llmd.toml").write_text("[server]\nport = no\n")
+    with pytest.raises(ConfigError, match="line 2"):
+        again.again()
+
+
+ALL_WRONG = """[server]
+prot = 1
+port = 70000
+[model]
+threads = true
+flash_attn = "off"
+cache_type_v = "q8_0"
+[models.a]
+ctxsize = 1
+parallel = -1
+"""
+
+
+def test_all_faults_are_found_in_the_order_of_their_lines(tmp_path: Path) -> None:
+    path = tmp_path / "llmd.toml"
+    path.write_text(ALL_WRONG)
+    environ = {"LLMD_SERVER__HOTS": "x", "LLMD_MODEL__PARALLEL": "many"}
+    file, faults = find_faults(path, environ, tmp_path)
+    assert file == path
+    assert [fault.line for fault in faults] == [2, 3, 5, 7, 9, None, None]
+    assert [fault.message.partition(": ")[2][:22] for fault in faults[:5]] == [
+        "unknown key server.pro",
+        "server.port cannot be ",
+        "model.threads cannot b",
+        "model.cache_type_v q8_",
+        "unknown key models.a.c",
+    ]
+
+
+def test_a_fault_of_syntax_is_the_only_one_that_is_known(tmp_path: Path) -> None:
+    path = tmp_path / "llmd.toml"
+    path.write_text("[server]\nport = = 1\nhost = 7\n")
+    ((fault,), line) = find_faults(path, {}, tmp_path)[1], 2
+    assert fault.line == line and fault.message.endswith("Correct the TOML there.")
+
+
+def test_a_good_file_has_no_faults(tmp_path: Path) -> None:
+    path = tmp_path / "llmd.toml"
+    path.write_text(TWO)
+    assert find_faults(path, {}, tmp_path) == (path, [])

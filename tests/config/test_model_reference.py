@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from llmd.config.model_reference import is_path, resolve, served_id
-from llmd.config.settings import ModelSettings, Settings
 from llmd.errors import ModelFileNotFound, ModelLoadError
 
 
@@ -75,16 +74,6 @@ def test_a_directory_without_models_asks_for_a_file(tmp_path: Path) -> None:
     assert refusal(tmp_path).endswith("Give the path of a .gguf file.")
 
 
-@pytest.mark.parametrize(
-    "source",
-    ["org/repo", "org/repo-GGUF:Q4_K_M", "hf.co/org/repo:Q8_0", "https://huggingface.co/org/repo"],
-)
-def test_a_model_on_a_hub_is_refused_in_one_line(source: str) -> None:
-    message = refusal(source)
-    assert "pulling comes in a later version" in message
-    assert message.endswith("Download its .gguf file and give the path.")
-
-
 def test_the_first_part_stands_for_a_split_model(tmp_path: Path) -> None:
     touch(tmp_path, "m-00001-of-00002.gguf", "m-00002-of-00002.gguf")
     first = tmp_path / "m-00001-of-00002.gguf"
@@ -130,11 +119,4 @@ def test_what_is_written_as_a_path(source: str, expected: bool) -> None:
     ],
 )
 def test_the_served_id_follows_the_source(source: str, expected: str) -> None:
-    assert served_id(Settings(model=ModelSettings(source=source))) == expected
-
-
-def test_the_sections_name_goes_before_the_source_and_the_alias_before_both() -> None:
-    model = ModelSettings(source="a.gguf")
-    assert served_id(Settings(model=model, models={"section": model})) == "section"
-    model = ModelSettings(source="a.gguf", alias="alias")
-    assert served_id(Settings(model=model, models={"section": model})) == "alias"
+    assert served_id(source) == expected

@@ -7,7 +7,8 @@ import pytest
 from pydantic import ValidationError
 
 from llmd.config.keys import known_keys
-from llmd.config.settings import ModelSettings, SamplingDefaults, ServerSettings, Settings
+from llmd.config.sampling_defaults import SamplingDefaults
+from llmd.config.settings import ModelSettings, ServerSettings, Settings
 from llmd.core.sampling import SamplingParams
 
 

@@ -16,10 +16,9 @@ from llmd.core.message import Message
 from llmd.errors import (
     ConfigError,
     Draining,
-    EngineFailed,
     InvalidModelFile,
     LlmdError,
-    ModelLoading,
+    ModelForbidden,
     ModelNotFound,
     Unsupported,
 )
@@ -44,7 +43,7 @@ def test_any_name_finds_the_only_model() -> None:
         registry = ModelRegistry([only])
         await only.load()
         for name in ("fake", "gpt-4o", None):
-            assert await registry.lease(name) is only
+            assert (await registry.lease(name)).instance is only
         await registry.close()
 
     run(work)
@@ -55,7 +54,8 @@ def test_strict_names_take_only_the_right_one() -> None:
         only = instance()
         registry = ModelRegistry([only], strict_names=True)
         await only.load()
-        assert await registry.lease("fake") is await registry.lease(None) is only
+        for name in ("fake", None):
+            assert (await registry.lease(name)).instance is only
         with pytest.raises(ModelNotFound, match="fake") as raised:
             await registry.lease("gpt-4o")
         assert raised.value.param == "model"
@@ -71,7 +71,7 @@ def test_among_several_the_name_decides() -> None:
         registry = ModelRegistry([first, second])
         await first.load()
         await second.load()
-        assert await registry.lease("org/second") is second
+        assert (await registry.lease("org/second")).instance is second
         assert registry.list() == [first, second]
         for name in ("third", None):
             with pytest.raises(ModelNotFound, match="fake, org/second"):
@@ -86,17 +86,23 @@ def test_a_lease_is_of_the_kind_of_model_that_is_meant(tmp_path: Path) -> None:
         writes = ModelInstance(
             "writes", write_llama(tmp_path / "llama.gguf"), ModelSettings(threads=1)
         )
-        embeds = ModelInstance("embeds", write_bert(tmp_path / "bert.gguf"), writes._settings)
+        embeds = ModelInstance("embeds", write_bert(tmp_path / "bert.gguf"), writes.settings)
         registry = ModelRegistry([writes, embeds])
         await writes.load()
         await embeds.load()
-        assert await registry.lease("writes") is await registry.lease_any("writes") is writes
-        assert await registry.lease_pooling("embeds") is embeds
-        assert await registry.lease_any("embeds") is embeds
+        for found in (await registry.lease("writes"), await registry.lease_any("writes")):
+            with found as instance:
+                assert instance is writes
+        with await registry.lease_pooling("embeds") as instance:
+            assert instance is embeds
+        with await registry.lease_any("embeds") as instance:
+            assert instance is embeds
         with pytest.raises(Unsupported, match="embeds texts and writes none"):
             await registry.lease("embeds")
         with pytest.raises(Unsupported, match="llmd serve MODEL --embeddings"):
             await registry.lease_pooling("writes")
+        assert writes.usage is not None and embeds.usage is not None
+        assert not (writes.usage.is_busy or embeds.usage.is_busy), "a refusal holds a lease"
         await registry.close()
 
     run(work)
@@ -109,9 +115,9 @@ def test_a_lease_waits_for_the_load() -> None:
         loading = asyncio.ensure_future(only.load())
         waiting = [asyncio.ensure_future(registry.lease(None)) for _ in range(3)]
         await asyncio.sleep(0)
-        assert (only.state, registry.is_ready) == (ModelState.LOADING, False)
+        assert only.state is ModelState.LOADING
         only.may_load.set()
-        assert await asyncio.gather(*waiting) == [only] * 3
+        assert [lease.instance for lease in await asyncio.gather(*waiting)] == [only] * 3
         assert (only.state, registry.is_ready) == (ModelState.READY, True)
         await loading
         await registry.close()
@@ -156,34 +162,10 @@ def test_who_waits_for_a_load_that_is_given_up_is_told_to_come_back() -> None:
     run(work)
 
 
-def test_a_model_that_nobody_loads_is_not_waited_for() -> None:
-    async def work() -> None:
-        with pytest.raises(ModelLoading):
-            await ModelRegistry([instance()]).lease(None)
-
-    run(work)
-
-
-def test_a_model_whose_engine_ended_is_not_leased() -> None:
-    async def work() -> None:
-        only = instance()
-        registry = ModelRegistry([only])
-        await only.load()
-        only.client.error = EngineFailed("it broke. Restart llmd.")
-        assert not registry.is_ready
-        with pytest.raises(EngineFailed, match="it broke"):
-            await registry.lease(None)
-        assert only.state is ModelState.FAILED
-        await registry.close()
-
-    run(work)
-
-
 def test_closing_frees_the_model_and_may_be_repeated() -> None:
     async def work() -> None:
         only = instance()
         registry = ModelRegistry([only])
-        await registry.close()
         await only.load()
         await registry.close()
         await registry.close()
@@ -277,3 +259,42 @@ def test_a_model_without_a_template_gets_chatml_and_a_warning(
     assert render(path) == "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n"
     assert "im_start" in DEFAULT_TEMPLATE
     assert any("--chat-template" in record.getMessage() for record in caplog.records)
+
+
+def test_a_view_of_the_registry_has_the_permitted_models_alone() -> None:
+    async def work() -> None:
+        alpha, beta = named("alpha"), named("beta")
+        registry = ModelRegistry([alpha, beta])
+        view = registry.permitting({"beta", "gone"})
+        assert view.list() == [beta]
+        assert registry.list() == [alpha, beta]
+        assert view.find("beta") is view.choose("beta") is beta
+        with pytest.raises(ModelForbidden, match=r"may not use the model 'alpha'.*: beta\.$"):
+            view.find("alpha")
+        for use in (view.lease, view.lease_pooling, view.load, view.unload):
+            with pytest.raises(ModelForbidden):
+                await use("alpha")
+        with pytest.raises(ModelNotFound) as unknown:
+            view.choose("gamma")
+        assert "alpha" not in unknown.value.message
+        await registry.close()
+
+    run(work)
+
+
+def test_an_advisory_name_is_no_way_to_a_model_that_is_not_permitted() -> None:
+    async def work() -> None:
+        registry = ModelRegistry([instance()])
+        view = registry.permitting([])
+        for name in (None, "gpt-4o", "fake"):
+            with pytest.raises(ModelForbidden, match="none of those served now"):
+                await view.lease(name)
+        await registry.close()
+
+    run(work)
+
+
+def named(name: str) -> FakeInstance:
+    made = FakeInstance(HeldRunner(256), num_sequences=4, error=None, name=name)
+    made.may_load.set()
+    return made
