@@ -41,7 +41,9 @@ class Direct:
 
 
 @contextmanager
-def direct(path: Path, pooling: str, *, context_length: int = 512) -> Iterator[Direct]:
+def direct(
+    path: Path, pooling: str, *, context_length: int = 512, flash_attention: bool = False
+) -> Iterator[Direct]:
     with closing(
         llama_cpp.Llama(
             str(path),
@@ -51,6 +53,7 @@ def direct(path: Path, pooling: str, *, context_length: int = 512) -> Iterator[D
             n_batch=context_length,
             n_ubatch=context_length,
             n_threads=1,
+            flash_attn=flash_attention,
             verbose=False,
         )
     ) as model:

@@ -20,9 +20,11 @@ from llmd.engine.client import OutputStream
 from llmd.engine.engine import Engine
 from llmd.engine.grammar import GrammarCompiler
 from llmd.engine.loading import LoadedModel
+from llmd.engine.memory import Memory, MemoryEstimate
 from llmd.engine.request import Request
 from llmd.errors import LlmdError
-from llmd.registry.instance import ModelInstance
+from llmd.registry.instance import Lease, ModelInstance
+from llmd.registry.usage import Clock
 
 ENDLESS = 1 << 20
 """A context that no test fills: a request without a limit runs until it is aborted."""
@@ -87,14 +89,14 @@ class HeldRunner(FakeRunner):
 
     def hold(self) -> None:
         """Returns once a step is under way, which then takes until `release`."""
-        self._gate.clear()
         self._inside.clear()
+        self._gate.clear()
         assert self._inside.wait(PATIENCE), "the engine computes nothing"
 
     def hold_next(self) -> None:
         """As `hold`, for an engine that has nothing to do yet."""
-        self._gate.clear()
         self._inside.clear()
+        self._gate.clear()
 
     def wait_until_held(self) -> None:
         assert self._inside.wait(PATIENCE), "the engine computes nothing"
@@ -132,7 +134,9 @@ class Watch:
 
 
 class FakeInstance(ModelInstance):
-    """A ModelInstance whose engine is a fake; its load waits for `may_load`."""
+    """A ModelInstance whose engine is a fake; its load waits for `may_load`. Each load has an
+    engine of its own, the first one on the given runner.
+    """
 
     def __init__(
         self,
@@ -141,35 +145,47 @@ class FakeInstance(ModelInstance):
         num_sequences: int,
         error: LlmdError | None,
         max_queue: int | None = None,
+        name: str = "fake",
+        clock: Clock | None = None,
     ) -> None:
         """`max_queue` is the settings' default where it is left out."""
         fields = {} if max_queue is None else {"max_queue": max_queue}
-        super().__init__("fake", Path("fake.gguf"), ModelSettings(**fields))
+        super().__init__(name, Path("fake.gguf"), ModelSettings(**fields), clock=clock)
         self.num_sequences = num_sequences
-        self.runner = runner
-        self.engine = fake_engine(
-            runner, num_sequences=num_sequences, max_step_tokens=16, context_size=runner.num_cells
-        )
+        self.num_loads = 0
+        self._use(runner)
         self.watch = Watch()
         self.may_load = threading.Event()
         self.load_error = error
 
-    async def load(self) -> LoadedModel:
-        model = await super().load()
+    async def load(self, memory: Memory | None = None) -> LoadedModel:
+        model = await super().load(memory)
         self._watch_client()
         return model
 
-    async def ensure_ready(self) -> None:
+    async def lease(self, keep_alive: float | None = None) -> Lease:
         self.watch.note("asked")
         try:
-            await super().ensure_ready()
+            return await super().lease(keep_alive)
         finally:
             self.watch.note("answered")
 
+    def _use(self, runner: HeldRunner) -> None:
+        self.runner = runner
+        self.engine = fake_engine(
+            runner,
+            num_sequences=self.num_sequences,
+            max_step_tokens=16,
+            context_size=runner.num_cells,
+        )
+
     def _build(self) -> tuple[Engine, LoadedModel]:
         assert self.may_load.wait(PATIENCE)
+        self.num_loads += 1
         if self.load_error is not None:
             raise self.load_error
+        if self.runner.is_closed:
+            self._use(HeldRunner(self.runner.num_cells))
         add, abort = self.engine.add, self.engine.abort
 
         def watched_add(request: Request) -> None:
@@ -220,6 +236,16 @@ def fake_model(context_size: int, num_sequences: int = 4) -> LoadedModel:
         embedding_length=1,
         fingerprint="fake",
         effective=(),
+        estimate=MemoryEstimate(
+            weights=1,
+            cache=1,
+            compute=1,
+            other=0,
+            prompt_cache=0,
+            device=0,
+            device_weights=0,
+            device_cache=0,
+        ),
     )
 
 

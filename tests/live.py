@@ -6,14 +6,16 @@ import asyncio
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import httpx
 import uvicorn
 
 from llmd.api.app import create_app
+from llmd.api.state import ApiState
 from llmd.config.settings import ServerSettings
+from llmd.daemon.protocol import BoundedHttpProtocol
 from llmd.errors import LlmdError
 from llmd.registry.instance import ModelInstance
 from llmd.registry.registry import ModelRegistry
@@ -25,13 +27,22 @@ PATIENCE = 30.0
 
 @dataclass
 class LiveServer:
-    """A served model. `port` takes connections from the start; `loaded` is set when the model's
-    load ended, well or not.
+    """Served models. `port` takes connections from the start; `loaded` is set when what is loaded
+    at the start is, or failed.
     """
 
-    instance: ModelInstance
+    state: ApiState
     port: int
     loaded: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def registry(self) -> ModelRegistry:
+        return self.state.registry
+
+    @property
+    def instance(self) -> ModelInstance:
+        """The first one."""
+        return self.registry.list()[0]
 
     @property
     def url(self) -> str:
@@ -50,11 +61,31 @@ def serving(
     send_buffer: int | None = None,
     store: ResponseStore | None = None,
 ) -> Iterator[LiveServer]:
-    """Serve one model until the block ends. `make_instance` is called on the server's loop.
-    Without `wait` the block begins while the model loads. `send_buffer` is the kernel's share of a
-    connection, in bytes. `store` keeps responses, left out in memory; it is closed at the end.
-    """
+    """As `serving_all`, of one model, which is loaded at the start."""
     settings = settings or ServerSettings()
+
+    def make() -> ModelRegistry:
+        instance = make_instance()
+        names = settings.strict_model_names
+        return ModelRegistry([instance], strict_names=names, preload=[instance.name])
+
+    with serving_all(make, settings, wait=wait, send_buffer=send_buffer, store=store) as live:
+        yield live
+
+
+@contextmanager
+def serving_all(
+    make_registry: Callable[[], ModelRegistry],
+    settings: ServerSettings,
+    *,
+    wait: bool = True,
+    send_buffer: int | None = None,
+    store: ResponseStore | None = None,
+) -> Iterator[LiveServer]:
+    """Serve models until the block ends. `make_registry` is called on the server's loop. Without
+    `wait` the block begins while models load. `send_buffer` is the kernel's share of a connection,
+    in bytes. `store` keeps responses, left out in memory; it is closed at the end.
+    """
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     if send_buffer is not None:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
@@ -67,25 +98,27 @@ def serving(
 
     async def main() -> None:
         try:
-            instance = make_instance()
+            registry = make_registry()
         except LlmdError as error:
             failures.append(error)
             running.set()
             return
-        registry = ModelRegistry([instance], strict_names=settings.strict_model_names)
         app = create_app(registry, settings, store)
         config = uvicorn.Config(
-            app, log_config=None, lifespan="off", timeout_graceful_shutdown=1, http="httptools"
+            app,
+            log_config=None,
+            lifespan="off",
+            timeout_graceful_shutdown=1,
+            http=BoundedHttpProtocol,
         )
         server = uvicorn.Server(config)
-        live = LiveServer(instance, listener.getsockname()[1])
+        live = LiveServer(app.state.llmd, listener.getsockname()[1])
         found.append(live)
         stop.append(lambda: setattr(server, "should_exit", True))
         running.set()
 
         async def load() -> None:
-            with suppress(LlmdError):
-                await instance.load()
+            await registry.start()
             live.loaded.set()
 
         loading = asyncio.ensure_future(load())

@@ -27,34 +27,40 @@ ROOMS = {
     "chat": FOUNDATION,
     "store": FOUNDATION,
     "responses": FOUNDATION,
-    "engine": f"{FOUNDATION} llama",
-    "registry": f"{FOUNDATION} llama engine chat",
-    "serving": f"{FOUNDATION} engine registry chat",
-    "api": f"{FOUNDATION} registry serving responses",
-    "daemon": f"{FOUNDATION} llama engine registry serving responses api",
-    "cli": f"{FOUNDATION} daemon store chat",
+    "recording": FOUNDATION,
+    "metrics": f"{FOUNDATION} engine registry serving",
+    "engine": f"{FOUNDATION} llama store",
+    "registry": f"{FOUNDATION} llama engine chat store",
+    "serving": f"{FOUNDATION} engine registry chat recording",
+    "api": f"{FOUNDATION} registry serving responses recording metrics",
+    "daemon": f"{FOUNDATION} llama engine registry serving responses api store",
+    "cli": f"{FOUNDATION} daemon store chat recording",
     "__main__": "cli",
 }
 
 # Modules that alone of their room may import another one.
-ONLY_BY = {("cli", "daemon"): "llmd.cli.serve"}
+ONLY_BY = {("cli", "daemon"): {"llmd.cli.serve", "llmd.cli.doctor"}}
 
 # Foreign libraries, and what needs care in the standard one: the rooms and modules that may.
 DOORS = {
     "click": "cli",
+    "huggingface_hub": "store",
     "jinja2": "chat",
     "llama_cpp": "llama",
     "llguidance": "engine.grammar",
+    "markdown_it": "cli.terminal",
     "numpy": "llama engine api.openai.encode_embeddings",
     "orjson": "api",
+    "rich": "cli",
+    "prometheus_client": "metrics",
     "pydantic": "config api cli.serve",
     "sqlite3": "responses",
     "starlette": "api",
     "uvicorn": "daemon",
     "asyncio": "engine.client registry serving responses.store api daemon",
-    "concurrent": "engine.disk_tier responses.store",
+    "concurrent": "engine.disk_tier responses.store recording.writer",
     "multiprocessing": "",
-    "threading": "engine.thread engine.grammar",
+    "threading": "engine.thread engine.grammar cli.tether cli.terminal.rousing",
 }
 
 MAX_FILE_LINES = 399
@@ -99,7 +105,7 @@ def is_allowed(module: str, target: str) -> bool:
         return True
     if there not in ROOMS[here].split():
         return False
-    return ONLY_BY.get((here, there), module) == module
+    return module in ONLY_BY.get((here, there), {module})
 
 
 def may_open(module: str, door: str) -> bool:

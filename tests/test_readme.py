@@ -12,7 +12,6 @@ from tempfile import TemporaryDirectory
 
 import click
 import pytest
-from click.testing import CliRunner
 from live import LiveServer
 
 from llmd.cli import main
@@ -37,7 +36,8 @@ def run(command: list[str], text: str, url: str) -> str:
             text=True,
             timeout=100,
             check=False,
-            env={**os.environ, "PATH": path, "TMPDIR": directory},
+            cwd=ROOT,
+            env={**os.environ, "PATH": path, "TMPDIR": directory, "LLMD_URL": url},
         )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -128,13 +128,30 @@ def test_a_second_question_is_not_read_again(outputs: dict[str, list[str]]) -> N
     assert answer["cache_report"]["reason"] is None
 
 
+def test_the_plan_for_a_model_is_told_before_it_is_loaded(outputs: dict[str, list[str]]) -> None:
+    told = outputs["sh"][9]
+    assert told.count("it fits") == 2
+    assert "1024" in told and "q8_0 / q8_0" in told
+
+
+def test_models_are_listed_and_loaded_while_the_daemon_runs(outputs: dict[str, list[str]]) -> None:
+    _, listed, *_, checked = outputs["sh"][10].splitlines()
+    assert listed.split()[:2] == ["tiny", "ready"]
+    assert '"success":true' in outputs["sh"][10]
+    assert checked.endswith("multi-model.toml: ok")
+
+
 def test_every_reason_for_a_miss_is_in_the_readme() -> None:
     assert all(f"`{reason.value}`" in README for reason in MissReason)
 
 
 def options(command: click.Command) -> set[str]:
     """Those of a command and of all below it."""
-    found = {name for parameter in command.params for name in parameter.opts}
+    found = {
+        name
+        for parameter in command.params
+        for name in (*parameter.opts, *parameter.secondary_opts)
+    }
     if isinstance(command, click.Group):
         context = click.Context(command)
         for name in command.list_commands(context):
@@ -144,16 +161,24 @@ def options(command: click.Command) -> set[str]:
     return found
 
 
+DOCKER_FLAGS = {"--build-arg", "--user"}
+
+
 def test_every_flag_that_the_readme_names_exists() -> None:
     known = {flag(key) for key in known_keys()} | {"--debug", "--help"} | options(main)
     own = re.sub(r"^lm_eval .*?^```", "", README, flags=re.MULTILINE | re.DOTALL)
+    own = re.sub(r"^(docker|sudo) .*$", "", own, flags=re.MULTILINE)
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", own))
-    assert named <= known, named - known
+    assert named - DOCKER_FLAGS <= known, named - DOCKER_FLAGS - known
 
 
 def test_the_commands_that_the_readme_names_exist() -> None:
-    help_text = CliRunner().invoke(main, ["--help"]).output
-    assert all(command in help_text for command in set(re.findall(r"llmd (serve)\b", README)))
+    named = re.findall(
+        r"^llmd ([a-z]+)", "".join([*blocks("sh"), *blocks("console")]), re.MULTILINE
+    )
+    context = click.Context(main)
+    assert set(named) <= set(main.list_commands(context)), named
+    assert {"serve", "run", "pull", "doctor"} <= set(named)
 
 
 def test_make_serve_and_make_test_are_targets() -> None:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect
 from starlette.routing import BaseRoute, Route
 
-from llmd.api import errors, health, rerank
+from llmd.api import admin, errors, health, metrics, rerank
+from llmd.api.access_log import AccessLog
+from llmd.api.auth import Authentication
 from llmd.api.disconnect import ClientDisconnected
+from llmd.api.draining import DrainGate
+from llmd.api.front import Front
 from llmd.api.llama_server import completion, props, slots, template, tokens
 from llmd.api.openai import chat, completions, embeddings, models, responses
 from llmd.api.state import ApiState
@@ -23,9 +28,10 @@ def create_app(
     registry: ModelRegistry, settings: ServerSettings, store: ResponseStore | None = None
 ) -> Starlette:
     """All routes of all dialects over the models of `registry`. Responses are kept in `store`, left
-    out in memory. When it is served no more, `app.state.llmd.close()` is due.
+    out in memory. When it is served no more, `app.state.llmd.close()` is due. Raises
+    ConfigError where requests cannot be recorded as the settings wish.
     """
-    routes: list[BaseRoute] = [*health.ROUTES]
+    routes: list[BaseRoute] = [*health.ROUTES, *metrics.ROUTES]
     for prefix in ("/v1", ""):
         routes += [
             Route(f"{prefix}/chat/completions", chat.create, methods=["POST"]),
@@ -33,6 +39,7 @@ def create_app(
             *responses.routes(f"{prefix}/responses"),
             Route(f"{prefix}/embeddings", embeddings.create, methods=["POST"]),
             *rerank.routes(prefix),
+            *admin.routes(prefix),
             Route(f"{prefix}/models", models.list_models),
             Route(f"{prefix}/models/{{name:path}}", models.get_model),
             Route(f"{prefix}/completion", completion.complete, methods=["POST"]),
@@ -51,8 +58,16 @@ def create_app(
             HTTPException: errors.handle_http_exception,
             ClientDisconnected: errors.handle_disconnect,
             ClientDisconnect: errors.handle_disconnect,  # Starlette's, while a body is read
-            Exception: errors.handle_crash,
         },
+        # The first is the outermost.
+        middleware=[
+            Middleware(AccessLog),
+            Middleware(Front),
+            Middleware(DrainGate),
+            Middleware(Authentication),
+        ],
     )
-    app.state.llmd = ApiState(registry, settings, store or memory_store(settings))
+    state = app.state.llmd = ApiState(registry, settings, store or memory_store(settings))
+    state.recordings.configure(settings.record, settings.record_max_bytes)
+    state.metrics.watch(registry.list, state.stuck, is_draining=lambda: state.drain.is_on)
     return app

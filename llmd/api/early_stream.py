@@ -9,6 +9,7 @@ from typing import Any
 from llmd.api.errors import explain_crash
 from llmd.api.sse import PING, EventStreamResponse
 from llmd.errors import LlmdError
+from llmd.serving.account import current_account
 from llmd.serving.generation import Generation
 
 MakeSource = Callable[[Generation], AsyncIterator[bytes]]
@@ -93,7 +94,9 @@ async def _late_source(
     await starting.wait()
     error = starting.error
     if error is not None:
-        yield encode_failure(error if isinstance(error, LlmdError) else explain_crash(error))
+        failure = error if isinstance(error, LlmdError) else explain_crash(error)
+        current_account().error = failure
+        yield encode_failure(failure)
         return
     async for chunk in make_source(starting.result()):
         yield chunk

@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from llmd.errors import EngineFailed, LlmdError, MethodNotAllowed, RouteNotFound
+from llmd.serving.account import current_account
 
 logger = logging.getLogger("llmd.api")
 
@@ -29,11 +30,15 @@ def openai_body(error: LlmdError) -> dict[str, Any]:
 
 
 def error_response(error: LlmdError) -> Response:
+    """The answer; the line of the request in the log will name the error."""
+    current_account().error = error
     headers = {}
     if error.retry_after is not None:
         headers["retry-after"] = str(error.retry_after)
-    if error.status == 500:
-        # SDKs repeat every 5xx; computing the same again would fail the same again.
+    if error.status == 401:
+        headers["www-authenticate"] = "Bearer"
+    if error.status in (408, 500):
+        # SDKs repeat these; computing the same again would fail the same again.
         headers["x-should-retry"] = "false"
     return Response(
         orjson.dumps(openai_body(error)),
@@ -70,10 +75,6 @@ async def handle_disconnect(request: Request, _error: Exception) -> Response:
     """Nobody reads this answer; 499 is nginx's status for it and shows in logs only."""
     logger.debug("the client of %s has gone", request.url.path)
     return Response(status_code=499)
-
-
-async def handle_crash(_request: Request, error: Exception) -> Response:
-    return error_response(explain_crash(error))
 
 
 def explain_crash(error: BaseException) -> EngineFailed:

@@ -9,6 +9,8 @@ import orjson
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from starlette.requests import Request
 
+from llmd.api.limits import check_limits
+from llmd.config.settings import ServerSettings
 from llmd.errors import BodyTooLarge, InvalidRequest
 
 logger = logging.getLogger("llmd.api")
@@ -34,30 +36,44 @@ class JsonModel(BaseModel):
         return {key: field for key, field in value.items() if field is not None}
 
 
-async def read(request: Request, schema: type[Model], *, max_bytes: int) -> Model:
+async def read(request: Request, schema: type[Model], settings: ServerSettings) -> Model:
     """The body as a `schema`. The content type is not looked at: clients send all kinds. Raises
-    BodyTooLarge, or InvalidRequest that names the field at fault.
+    BodyTooLarge, LimitExceeded, or InvalidRequest that names the field at fault.
     """
+    most = settings.max_body_bytes
+    # Of a body that says that it is too large, nothing is read.
+    if int(request.headers.get("content-length", 0)) > most:
+        raise _too_large(most)
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
-        if len(body) > max_bytes:
-            raise BodyTooLarge(
-                f"the request body is larger than {max_bytes} bytes. Send less, or start llmd with "
-                f"a larger max_body_bytes."
-            )
-    return parse(bytes(body), schema)
+        if len(body) > most:
+            raise _too_large(most)
+    value = _parse(bytes(body))
+    check_limits(value, settings)
+    return validate(value, schema)
+
+
+def _too_large(most: int) -> BodyTooLarge:
+    return BodyTooLarge(
+        f"the request body is larger than {most} bytes. Send less, or start llmd with a larger "
+        f"max_body_bytes."
+    )
 
 
 def parse(body: bytes, schema: type[Model]) -> Model:
-    """As `read`, of bytes at hand."""
+    """As `read`, of bytes at hand and without limits."""
+    return validate(_parse(body), schema)
+
+
+def _parse(body: bytes) -> dict[str, Any]:
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise InvalidRequest(f"the body is not valid JSON: {error}. Send a JSON object.") from error
     if not isinstance(value, dict):
         raise InvalidRequest("the body is not a JSON object. Send an object with named fields.")
-    return validate(value, schema)
+    return value
 
 
 def validate(value: object, schema: type[Model], *, at: tuple[str | int, ...] = ()) -> Model:

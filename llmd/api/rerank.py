@@ -12,13 +12,16 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from llmd.api import json_body
+from llmd.api.admission import admitted, deadline_of
 from llmd.api.disconnect import until_disconnect
 from llmd.api.json_body import JsonModel
+from llmd.api.keep_alive import KeepAliveField
 from llmd.api.openai.schema_sampling import MAX_PRIORITY
 from llmd.api.state import ApiState, state_of
 from llmd.api.tenant import tenant_of
 from llmd.core.embedding import RankedDocument, Ranking, RerankRequest
 from llmd.errors import InvalidRequest
+from llmd.serving.deadline import before
 from llmd.serving.rerank import rerank
 
 
@@ -26,7 +29,7 @@ class DocumentText(JsonModel):
     text: str
 
 
-class RerankBody(JsonModel):
+class RerankBody(KeepAliveField):
     """`texts`, `return_text` and `raw_scores` are TEI's names, `truncation` is Jina's. Without
     `raw_scores` every score is from 0 to 1.
     """
@@ -70,18 +73,20 @@ class RerankBody(JsonModel):
             is_raw=self.raw_scores,
             tenant=tenant,
             priority=self.priority,
+            keep_alive=self.keep_alive,
         )
 
 
 async def create(request: Request) -> Response:
     state = state_of(request)
-    body = await json_body.read(request, RerankBody, max_bytes=state.settings.max_body_bytes)
+    body = await json_body.read(request, RerankBody, state.settings)
     return await until_disconnect(request.receive, _answer(state, body, tenant_of(request)))
 
 
 async def _answer(state: ApiState, body: RerankBody, tenant: str) -> Response:
-    request = body.to_core(tenant=tenant)
-    ranking = await rerank(state.registry, request)
+    request = admitted(state, body.to_core(tenant=tenant))
+    async with before(deadline_of(state)):
+        ranking = await rerank(state.registry, request)
     best = ranking.documents[: body.top_n]
     if body.is_plain:
         value: Any = [_plain(each, body.return_text, request.documents) for each in best]
@@ -121,4 +126,7 @@ def _plain(document: RankedDocument, with_text: bool, documents: tuple[str, ...]
 
 
 def routes(prefix: str) -> list[Route]:
-    return [Route(f"{prefix}/{name}", create, methods=["POST"]) for name in ("rerank", "reranking")]
+    paths = [f"{prefix}/rerank", f"{prefix}/reranking"]
+    if not prefix:
+        paths.append("/v2/rerank")  # where Cohere's own client asks
+    return [Route(path, create, methods=["POST"]) for path in paths]

@@ -1,4 +1,4 @@
-"""Who asks."""
+"""Whose requests are whose."""
 
 from __future__ import annotations
 
@@ -11,13 +11,25 @@ _KEY = b"llmd tenant"
 
 
 def tenant_of(request: Request) -> str:
-    """A digest of the credential that came with a request, "" where none did: equal for equal
-    credentials, also over a restart, and of no use to whoever finds it in a file or a log.
+    """Who asks, as a digest that holds over restarts and is of no use to whoever finds it in a file
+    or a log. Where keys are configured it is the key's own; else one of whatever credential came
+    with the request, "" where none did.
     """
-    credential = _bearer_token(request) or request.headers.get("x-api-key", "").strip()
-    if not credential:
-        return ""
-    return blake2b(credential.encode(), key=_KEY, digest_size=16).hexdigest()
+    caller = request.scope.get("llmd.caller")
+    if caller is not None:
+        return str(caller.tenant)
+    secret = _bearer_token(request) or request.headers.get("x-api-key", "").strip()
+    return secret_tenant(secret) if secret else ""
+
+
+def secret_tenant(secret: str) -> str:
+    """The tenant of a key without a name."""
+    return blake2b(secret.encode(), key=_KEY, digest_size=16).hexdigest()
+
+
+def name_tenant(name: str) -> str:
+    """The tenant of a key with a name, whatever its secret is at the time."""
+    return blake2b(name.encode(), key=_KEY, digest_size=16, person=b"name").hexdigest()
 
 
 def _bearer_token(request: Request) -> str:

@@ -44,7 +44,8 @@ class PoolingTraits:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmbedRequest:
     """Texts to be embedded, each by itself. `dimensions` keeps the first ones only; `truncate` cuts
-    what is longer than the context, which is refused otherwise.
+    what is longer than the context, which is refused otherwise. `keep_alive` is as GenerateRequest
+    has it.
     """
 
     model: str | None
@@ -53,6 +54,7 @@ class EmbedRequest:
     truncate: bool = False
     tenant: str = ""
     priority: int = 0
+    keep_alive: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +70,7 @@ class Embeddings:
 class RerankRequest:
     """Documents to be ranked by how well they answer a query. `instruction` is the task, for models
     that are told one. `is_raw` asks for a head's own output in place of a probability.
+    `keep_alive` is as GenerateRequest has it.
     """
 
     model: str | None
@@ -78,6 +81,7 @@ class RerankRequest:
     is_raw: bool = False
     tenant: str = ""
     priority: int = 0
+    keep_alive: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -147,6 +147,8 @@ class GenerateRequest:
     max_tokens: int | None = None
     max_generating_ms: int | None = None
     """After so long, counted from its first token, an answer ends with its line."""
+    deadline: float | None = None
+    """When the answer ends with what it has, in seconds of time.monotonic()."""
     stop: tuple[str, ...] = ()
     num_choices: int = 1
     top_logprobs: int | None = None
@@ -165,3 +167,6 @@ class GenerateRequest:
     cache_report: bool = False
     timings_per_token: bool = False
     """Let every piece of text carry the timings so far, and not the last one only."""
+    keep_alive: float | None = None
+    """Seconds that the model stays loaded when nobody uses it any more; None leaves that as it is.
+    """

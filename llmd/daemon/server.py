@@ -3,156 +3,197 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import logging
 import os
-import signal
-import socket
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import uvicorn
 
 from llmd.api.app import create_app
 from llmd.api.state import ApiState
 from llmd.config.load import LoadedSettings
-from llmd.config.model_reference import resolve, served_id
 from llmd.daemon import logs
-from llmd.daemon.listener import address_of, bind
-from llmd.daemon.table import start_up_table
+from llmd.daemon.key_warnings import warn_of_keys
+from llmd.daemon.listener import Listeners, open_listeners
+from llmd.daemon.load_log import LoadLog
+from llmd.daemon.notify import Notifier
+from llmd.daemon.protocol import BoundedHttpProtocol
+from llmd.daemon.reloading import Reloading
+from llmd.daemon.signals import handled_signals
+from llmd.daemon.supervision import Supervision
+from llmd.daemon.watchdog import Watchdog
+from llmd.daemon.web_server import WebServer
+from llmd.errors import Draining, ModelLoadError
+from llmd.registry.budget import MemoryBudget
 from llmd.registry.instance import ModelInstance
 from llmd.registry.registry import ModelRegistry
 from llmd.responses.opening import open_store
+from llmd.store.locate import locate
 
 logger = logging.getLogger("llmd.daemon")
-
-PROGRESS_INTERVAL = 3.0
-"""Seconds between two lines about a load under way."""
 
 SWITCH_INTERVAL = 0.0005
 """Seconds after which a busy event loop hands the GIL to the engine thread, which waits for it
 between two decodes; Python's default of 5 ms would show in every token."""
 
 
-class _Server(uvicorn.Server):
-    """The first SIGINT or SIGTERM lets what runs finish within the grace, the second ends it now.
-
-    Uvicorn's own way raises the signal again after its shutdown, and so ends the process before the
-    model is freed and with a signal for an exit code; of a second SIGTERM it takes no notice.
-    """
-
-    def __init__(self, config: uvicorn.Config, state: ApiState) -> None:
-        super().__init__(config)
-        self._state = state
-        self._grace_ends: float | None = None
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().shutdown(sockets)
-        # What runs in the background has no connection that would have been waited for.
-        now = asyncio.get_running_loop().time()
-        left = 0.0 if self.force_exit else (self._grace_ends or now) - now
-        await self._state.close(grace=max(0.0, left))
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        loop = asyncio.get_running_loop()
-        ours = (signal.SIGINT, signal.SIGTERM)
-        for each in ours:
-            loop.add_signal_handler(each, self._stop)
-        try:
-            yield
-        finally:
-            for each in ours:
-                loop.remove_signal_handler(each)
-
-    def _stop(self) -> None:
-        if self.should_exit:
-            self.force_exit = True
-            self._state.background.stop()
-            return
-        self.should_exit = True
-        grace = self.config.timeout_graceful_shutdown or 0
-        self._grace_ends = asyncio.get_running_loop().time() + grace
-        logger.info(
-            "stopping; running requests get %s s to finish, a second signal ends them", grace
-        )
+ABORT_PATIENCE = 1.0
+"""Seconds that the models get to end by themselves when a second signal came."""
 
 
 def run(loaded: LoadedSettings) -> None:
     """Serve until SIGINT or SIGTERM; returns after a clean end. Raises StartupError when it cannot
-    start, and what made the engine end by itself.
+    start.
     """
     settings = loaded.settings
     logs.configure(settings.server.log_level, json=settings.server.log_json)
-    path = resolve(settings.model.source)
-    listener = bind(settings.server)
+    faulthandler.enable(2)
+    notifier = Notifier(os.environ)
+    _check_files(loaded)
+    keys = loaded.read_keys()
+    listeners = open_listeners(settings.server, os.environ)
+    if listeners.is_inherited:
+        logger.info("systemd has opened the sockets; host, port and uds are not used")
     sys.setswitchinterval(SWITCH_INTERVAL)
     try:
         store = open_store(settings.server, os.environ)
-        instance = ModelInstance(served_id(settings), path, settings.model)
-        registry = ModelRegistry([instance], strict_names=settings.server.strict_model_names)
+        load_log = LoadLog(loaded)
+        registry = ModelRegistry(
+            [ModelInstance(name, None, model) for name, model in settings.models.items()],
+            strict_names=settings.server.strict_model_names,
+            preload=loaded.preloaded,
+            idle_unload=settings.server.idle_unload,
+            budget=MemoryBudget(settings.server.memory_budget),
+            observer=load_log,
+        )
         app = create_app(registry, settings.server, store)
+        state: ApiState = app.state.llmd
+        state.keys.replace(keys)
+        warn_of_keys(settings, keys)
         config = uvicorn.Config(
             app,
-            http="httptools",
+            http=BoundedHttpProtocol,
             ws="none",
             lifespan="off",
             log_config=None,
             access_log=False,
             server_header=False,
-            timeout_graceful_shutdown=settings.server.shutdown_grace,
+            forwarded_allow_ips=list(settings.server.forwarded_allow_ips),
         )
+        supervision = Supervision(notifier, registry, state.drain, is_alive=lambda: not state.stuck)
+        server = WebServer(
+            config,
+            state,
+            listeners,
+            grace=settings.server.shutdown_grace,
+            on_stop=supervision.stopping,
+        )
+        reloading = Reloading(loaded, state, load_log, server.set_grace, supervision)
+        state.reload = reloading.reload
+        watchdog = Watchdog(state, is_supervised=notifier.is_on, end=server.stop)
+        daemon = Daemon(state, load_log, listeners, server, supervision, watchdog)
         with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-            server = _Server(config, app.state.llmd)
-            runner.run(_serve(loaded, instance, app.state.llmd, listener, server))
+            runner.run(daemon.serve(reloading.reload_soon))
     finally:
-        listener.close()
+        listeners.close()
 
 
-async def _serve(
-    loaded: LoadedSettings,
-    instance: ModelInstance,
-    state: ApiState,
-    listener: socket.socket,
-    server: uvicorn.Server,
-) -> None:
-    loading = asyncio.ensure_future(_load(instance, server, listener, loaded))
-    try:
-        await server.serve(sockets=[listener])
-    finally:
-        if not loading.done():
-            # SIGTERM while loading: the load stops at its next progress report.
-            loading.cancel()
-        await state.close()
-        await state.registry.close()
-        if loaded.settings.server.uds is not None:
-            loaded.settings.server.uds.unlink(missing_ok=True)
-    if not loading.cancelled():
-        loading.result()
+def _check_files(loaded: LoadedSettings) -> None:
+    """A model whose file is not there is told at the start, and may come later. Raises
+    ModelLoadError where there is none at all.
+    """
+    failures = []
+    for name, model in loaded.settings.models.items():
+        try:
+            locate(model.source)
+        except ModelLoadError as error:
+            failures.append((name, error))
+    if len(failures) == len(loaded.settings.models):
+        raise failures[0][1]
+    for name, failure in failures:
+        logger.warning("cannot serve %s now: %s", name, failure.message)
 
 
-async def _load(
-    instance: ModelInstance, server: uvicorn.Server, listener: socket.socket, loaded: LoadedSettings
-) -> None:
-    logger.debug("loading %s", instance.name)
-    address = address_of(listener)  # a shutdown under way closes it
-    progress = asyncio.ensure_future(_report_progress(instance))
-    try:
-        model = await instance.load()
-    except BaseException:
-        server.should_exit = True
-        raise
-    finally:
-        progress.cancel()
-    for line in start_up_table(instance.name, model, loaded):
-        logger.info("%s", line)
-    logger.info("ready at %s", address)
-    if loaded.settings.model.source == "tiny":
-        logger.info("this is the small bundled model; serve your own: llmd serve MODEL.gguf")
+class Daemon:
+    """All parts together, from the first connection to the last byte. Event loop only."""
 
+    def __init__(
+        self,
+        state: ApiState,
+        load_log: LoadLog,
+        listeners: Listeners,
+        server: WebServer,
+        supervision: Supervision,
+        watchdog: Watchdog,
+    ) -> None:
+        self._state = state
+        self._load_log = load_log
+        self._listeners = listeners
+        self._server = server
+        self._supervision = supervision
+        self._watchdog = watchdog
 
-async def _report_progress(instance: ModelInstance) -> None:
-    """A line now and then while a large model loads."""
-    while True:
-        await asyncio.sleep(PROGRESS_INTERVAL)
-        logger.info("loading %s: %.0f %%", instance.name, instance.load_progress * 100)
+    async def serve(self, reload: Callable[[], None]) -> None:
+        """Until a signal ends it. Raises what a model failed with at the start where no other can
+        serve, and EngineFailed where the watchdog ended it. `reload` is called for SIGHUP.
+        """
+        telling = asyncio.gather(self._supervision.run(), self._watchdog.run())
+        starting = asyncio.ensure_future(self._start())
+        with handled_signals(self._server.stop, reload):
+            try:
+                await self._server.serve(sockets=self._listeners.sockets)
+            finally:
+                # SIGTERM while loading: the load stops at its next progress report.
+                starting.cancel()
+                await self._state.close()
+                await self._close_models()
+                self._load_log.close()
+                telling.cancel()
+                await asyncio.gather(telling, return_exceptions=True)
+        if starting.done() and not starting.cancelled():
+            starting.result()
+        if self._watchdog.error is not None:
+            raise self._watchdog.error
+
+    async def _start(self) -> None:
+        """Load what is to be loaded now. Raises what a model failed with where no other can
+        serve.
+        """
+        registry, load_log = self._state.registry, self._load_log
+        addresses = self._listeners.addresses  # a shutdown under way closes them
+        failures = await registry.start()
+        if any(isinstance(error, Draining) for error in failures.values()):
+            return  # a signal came first
+        if not registry.is_ready:
+            self._server.should_exit = True
+            raise next(iter(failures.values()))
+        for name, error in failures.items():
+            load_log.tell(name, error)
+        load_log.tells_failures = True
+        models = registry.list()
+        later = [each.name for each in models if not each.is_ready and each.name not in failures]
+        if later:
+            logger.info("loaded when they are asked for: %s", ", ".join(later))
+        logger.info("ready at %s", " and ".join(addresses))
+        self._supervision.ready()
+        if [each.settings.source for each in models] == ["tiny"]:
+            logger.info("this is the small bundled model; serve your own: llmd serve MODEL.gguf")
+
+    async def _close_models(self) -> None:
+        """Computed prefixes go to disk and memory is given back. After a second signal the process
+        ends without, where that takes long.
+        """
+        if self._state.stuck:
+            self._server.forced.set()  # they never end
+        forced = asyncio.ensure_future(self._server.forced.wait())
+        closing = asyncio.ensure_future(self._state.registry.close())
+        await asyncio.wait((forced, closing), return_when=asyncio.FIRST_COMPLETED)
+        forced.cancel()
+        await asyncio.wait((closing,), timeout=ABORT_PATIENCE)
+        if not closing.done():
+            logger.warning("ended at once; prefixes that were not stored yet are lost")
+            logging.shutdown()
+            os._exit(1)  # a thread inside llama.cpp cannot be stopped in any other way
+        closing.result()

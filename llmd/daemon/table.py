@@ -15,12 +15,12 @@ def start_up_table(name: str, model: LoadedModel, loaded: LoadedSettings) -> Ite
     width = max(len(row.name) for row in model.effective)
     value_width = max(len(row.value) for row in model.effective)
     for row in model.effective:
-        reason = _origin(row, loaded) or row.reason
+        reason = _origin(name, row, loaded) or row.reason
         yield f"  {row.name:<{width}}  {row.value:<{value_width}}  {reason} ({row.flag})"
 
 
-def _origin(row: EffectiveValue, loaded: LoadedSettings) -> str | None:
+def _origin(name: str, row: EffectiveValue, loaded: LoadedSettings) -> str | None:
     """Who set the value, where somebody did."""
     key = row.flag.removeprefix("--").replace("-", "_")
-    origin = loaded.origin("model", key)
+    origin = loaded.origin("models", name, key)
     return None if origin == "default" or origin == row.flag else f"{row.reason} by {origin}"

@@ -120,9 +120,9 @@ class ResponseDatabase:
         row = self._whole(lambda connection: connection.execute(query, values).fetchone())
         return None if row is None else self._record(*row)
 
-    def chain(self, tenant: str, response_id: str) -> list[ResponseRecord]:
+    def chain(self, tenant: str, response_id: str, *, is_use: bool = True) -> list[ResponseRecord]:
         """A response and all that it continues, the oldest first. Where one of them is gone the
-        first that is left still has a `previous_id`. Counts as a use of each.
+        first that is left still has a `previous_id`. Counts as a use of each if it `is_use`.
         """
         names = {"id": response_id, "tenant": tenant, "now": self._clock()}
         names |= {"oldest": self._clock() - self._max_age, "recent": self._clock() - USE_INTERVAL}
@@ -133,11 +133,12 @@ class ResponseDatabase:
         def read(connection: sqlite3.Connection) -> list[tuple[object, ...]]:
             with connection:
                 rows = connection.execute(query, names).fetchall()
-                connection.execute(
-                    f"{_CHAIN} UPDATE responses SET used_at = :now WHERE id IN "
-                    "(SELECT link FROM chain) AND used_at <= :recent",
-                    names,
-                )
+                if is_use:
+                    connection.execute(
+                        f"{_CHAIN} UPDATE responses SET used_at = :now WHERE id IN "
+                        "(SELECT link FROM chain) AND used_at <= :recent",
+                        names,
+                    )
             return rows
 
         return [self._record(*row) for row in self._whole(read)]  # type: ignore[arg-type]

@@ -49,9 +49,11 @@ class ResponseStore:
         """As the database's. Raises EngineFailed where it cannot be used, Draining when closed."""
         return await self._read(lambda: self._database.find(tenant, response_id))
 
-    async def chain(self, tenant: str, response_id: str) -> list[ResponseRecord]:
+    async def chain(
+        self, tenant: str, response_id: str, *, is_use: bool = True
+    ) -> list[ResponseRecord]:
         """As the database's. Raises as `find`."""
-        return await self._read(lambda: self._database.chain(tenant, response_id))
+        return await self._read(lambda: self._database.chain(tenant, response_id, is_use=is_use))
 
     async def delete(self, tenant: str, response_id: str) -> bool:
         """As the database's. Raises as `find`."""

@@ -7,6 +7,7 @@ from llmd.core.request import TextPrompt, TokenPrompt
 from llmd.errors import InvalidRequest, Unsupported
 from llmd.registry.instance import ModelInstance
 from llmd.registry.registry import ModelRegistry
+from llmd.serving.account import current_account
 from llmd.serving.texts import encoded, fitted, pool
 
 
@@ -14,18 +15,21 @@ async def embed(registry: ModelRegistry, request: EmbedRequest) -> Embeddings:
     """Embed every input. Raises Unsupported where the model does not embed, InvalidRequest or
     ContextLengthExceeded for an input (`param` has its index), QueueFull and EngineFailed.
     """
-    instance = await registry.lease_pooling(request.model)
-    _check(instance, request)
-    instance.client.check_room(1)
-    num_characters = sum(len(i.text) for i in request.inputs if isinstance(i, TextPrompt))
-    texts = await encoded(lambda: _encode_all(instance, request), num_characters)
-    vectors = await pool(
-        instance,
-        texts,
-        dimensions=request.dimensions,
-        tenant=request.tenant,
-        priority=request.priority,
-    )
+    account = current_account()
+    with await registry.lease_pooling(request.model, request.keep_alive) as instance:
+        account.model_name = instance.name
+        _check(instance, request)
+        instance.client.check_room(1)
+        num_characters = sum(len(i.text) for i in request.inputs if isinstance(i, TextPrompt))
+        texts = await encoded(lambda: _encode_all(instance, request), num_characters)
+        account.num_prompt = sum(map(len, texts))
+        vectors = await pool(
+            instance,
+            texts,
+            dimensions=request.dimensions,
+            tenant=request.tenant,
+            priority=request.priority,
+        )
     return Embeddings(model_name=instance.name, vectors=vectors, num_tokens=sum(map(len, texts)))
 
 

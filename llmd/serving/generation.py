@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
+import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from hashlib import blake2b
@@ -14,11 +16,14 @@ from llmd.core.request import ChatPrompt, GenerateRequest, TextPrompt
 from llmd.core.sampling import SamplingParams
 from llmd.engine.request import Request
 from llmd.errors import InvalidRequest, LlmdError
-from llmd.registry.instance import ModelInstance
+from llmd.registry.instance import Lease, ModelInstance
 from llmd.registry.registry import ModelRegistry
+from llmd.serving.account import current_account
 from llmd.serving.choice_reader import ChoiceReader, make_readers
 from llmd.serving.constraint import hold
+from llmd.serving.deadline import before, timed_out
 from llmd.serving.prompt import EncodedPrompt, encode
+from llmd.serving.recorded_generation import recorded_generation
 from llmd.serving.thinking import thought_limits
 
 
@@ -29,13 +34,15 @@ class Generation:
 
     def __init__(
         self,
-        instance: ModelInstance,
+        lease: Lease,
         request: GenerateRequest,
         prompts: tuple[EncodedPrompt, ...],
         engine_request: Request,
         readers: list[ChoiceReader],
         loosened: tuple[str, ...],
     ) -> None:
+        """`lease` is its own from now on, unless this raises."""
+        instance = lease.instance
         self.id = engine_request.id
         self.model_name = instance.name
         self.fingerprint = instance.model.fingerprint
@@ -54,7 +61,17 @@ class Generation:
         self._request = request
         self._thoughts = instance.thoughts
         self._readers = readers
+        self._lease = lease
+        self._account = account = current_account()
+        account.begin(self.id, sum(self.num_prompt_tokens))
+        if account.recorder is not None:
+            account.recorder.begin(
+                recorded_generation(
+                    instance, request, prompts, answer_id=self.id, sampling=self.sampling
+                )
+            )
         self._outputs = instance.client.submit(engine_request)
+        self._timer = self._arm(request.deadline)
 
     @property
     def num_sequences(self) -> int:
@@ -78,34 +95,58 @@ class Generation:
         if request.echo and request.top_logprobs is None:
             for index in range(self.num_sequences):
                 yield self._echo(index, ())
-        async for output in self._outputs:
-            if output.prompt_logprobs:
-                so_far = scored.get(output.index, ()) + output.prompt_logprobs
-                scored[output.index] = so_far
-                if len(so_far) == self.num_prompt_tokens[output.index // self.num_choices]:
-                    yield self._echo(output.index, so_far)
-            if output.progress is not None:
-                if output.index not in begun:
-                    # The engine's first one may have been merged away, and clients count on it.
-                    begun.add(output.index)
-                    yield PromptAdvanced(output.index, _before(output.progress))
-                if output.progress.num_processed > output.progress.num_cached:
-                    yield PromptAdvanced(output.index, output.progress)
-            timings = output.timings if request.timings_per_token else None
-            for delta in self._readers[output.index].read(output, timings):
-                yield delta
-            if output.finish_reason is not None:
-                yield self._finished(output)
+        account, recorder = self._account, self._account.recorder
+        try:
+            async for output in self._outputs:
+                account.note(output)
+                if output.prompt_logprobs:
+                    so_far = scored.get(output.index, ()) + output.prompt_logprobs
+                    scored[output.index] = so_far
+                    if len(so_far) == self.num_prompt_tokens[output.index // self.num_choices]:
+                        yield self._echo(output.index, so_far)
+                if output.progress is not None:
+                    if output.index not in begun:
+                        # The engine's first one may have been merged away, and clients count on it.
+                        begun.add(output.index)
+                        yield PromptAdvanced(output.index, _before(output.progress))
+                    if output.progress.num_processed > output.progress.num_cached:
+                        yield PromptAdvanced(output.index, output.progress)
+                timings = output.timings if request.timings_per_token else None
+                for delta in self._readers[output.index].read(output, timings):
+                    if recorder is not None:
+                        recorder.add_event(delta)
+                    yield delta
+                if output.finish_reason is not None:
+                    yield self._finished(output)
+        except LlmdError as error:
+            account.error = error
+            raise
 
     def close(self) -> None:
         """Stop it, wherever it is. A plain call, idempotent, for `finally` blocks."""
+        if self._timer is not None:
+            self._timer.cancel()
         self._outputs.abort()
+        self._lease.release()
 
     def fail(self, error: LlmdError) -> None:
         """Stop it, and unless it is done let `events` end with `error`. A plain call."""
         if self._outputs.num_unfinished:
             self._outputs.abort()
             self._outputs.fail(error)
+
+    def _arm(self, deadline: float | None) -> asyncio.TimerHandle | None:
+        if deadline is None:
+            return None
+        left = deadline - time.monotonic()
+        return asyncio.get_running_loop().call_later(left, self._run_out)
+
+    def _run_out(self) -> None:
+        # What was said is worth having, and clients know "length" as the end of a part.
+        if self._outputs.has_begun:
+            self._outputs.end()
+        else:
+            self.fail(timed_out())
 
     def _echo(self, index: int, logprobs: tuple[TokenLogprob | None, ...]) -> PromptEcho:
         number = index // self.num_choices
@@ -132,7 +173,7 @@ class Generation:
         assert output.finish_reason is not None and output.timings is not None
         read = self._readers[output.index]
         self._thoughts.keep(self._request.tenant, read.call_ids, "".join(read.thoughts))
-        return Finished(
+        finished = Finished(
             index=output.index,
             reason=output.finish_reason,
             timings=output.timings,
@@ -144,13 +185,27 @@ class Generation:
             # The others of a prompt found what the first one computed.
             cache_report=output.cache_report if self.is_first_choice(output.index) else None,
         )
+        self._account.finish(finished, is_first_choice=self.is_first_choice(output.index))
+        return finished
 
 
 async def start_generation(registry: ModelRegistry, request: GenerateRequest) -> Generation:
     """Find the model, make token ids of the prompts and hand them to its engine. Everything that
-    a client can have got wrong is raised here, before any byte of the answer.
+    a client can have got wrong is raised here, before any byte of the answer, and RequestTimeout
+    where all that takes too long.
     """
-    instance = await registry.lease(request.model)
+    async with before(request.deadline):
+        lease = await registry.lease(request.model, request.keep_alive)
+        current_account().model_name = lease.instance.name
+        try:
+            return await _start(lease, request)
+        except BaseException:
+            lease.release()
+            raise
+
+
+async def _start(lease: Lease, request: GenerateRequest) -> Generation:
+    instance = lease.instance
     tokenizer = instance.model.tokenizer
     # Asked once more on submit; asked here, a busy daemon spends no time on prompts it cannot take.
     instance.client.check_room(len(request.prompts) * request.num_choices)
@@ -181,7 +236,7 @@ async def start_generation(registry: ModelRegistry, request: GenerateRequest) ->
     engine_request = replace(
         _engine_request(instance, request, prompts), grammar=held.grammar, thought=thought
     )
-    return Generation(instance, request, tuple(prompts), engine_request, readers, held.loosened)
+    return Generation(lease, request, tuple(prompts), engine_request, readers, held.loosened)
 
 
 def _engine_request(

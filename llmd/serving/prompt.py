@@ -64,7 +64,7 @@ async def encode(
         prompt = replace(prompt, messages=instance.thoughts.put_back(tenant, prompt.messages))
     with_tools = cache_report or _cache_logger.isEnabledFor(logging.DEBUG)
     wishes = _LayoutWishes(message_ends=is_kept or with_tools, tools=with_tools)
-    if _num_characters(prompt) > LONG_TEXT:
+    if _takes_long(instance, prompt):
         encoded = await asyncio.to_thread(_encode, instance, prompt, wishes)
     else:
         encoded = _encode(instance, prompt, wishes)
@@ -87,8 +87,7 @@ async def render(
     def rendered() -> str:
         return _render(instance, prompt, opens_answer=opens_answer).prompt.text
 
-    is_long = _num_characters(prompt) > LONG_TEXT
-    text = await asyncio.to_thread(rendered) if is_long else rendered()
+    text = await asyncio.to_thread(rendered) if _takes_long(instance, prompt) else rendered()
     tokenizer = instance.model.tokenizer
     return text.removeprefix(tokenizer.bos_text) if tokenizer.adds_bos else text
 
@@ -169,6 +168,12 @@ def _render(
         continues_answer=continues_answer,
     )
     return _Rendering(rendered, conversation, fitted.changes)
+
+
+def _takes_long(instance: ModelInstance, prompt: Prompt) -> bool:
+    # A template is what somebody else wrote, and may be slow by itself.
+    is_slow = isinstance(prompt, ChatPrompt) and instance.template.is_slow
+    return is_slow or _num_characters(prompt) > LONG_TEXT
 
 
 def _num_characters(prompt: Prompt) -> int:

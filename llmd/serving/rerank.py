@@ -23,6 +23,7 @@ from llmd.engine.request import Request
 from llmd.errors import ContextLengthExceeded, EngineFailed, LlmdError, Unsupported
 from llmd.registry.instance import ModelInstance
 from llmd.registry.registry import ModelRegistry
+from llmd.serving.account import current_account
 from llmd.serving.pair import INSTRUCTION, RERANK_TEMPLATE, PairEncoder
 from llmd.serving.prompt import encode
 from llmd.serving.texts import encoded, fitted, pool
@@ -41,12 +42,15 @@ async def rerank(registry: ModelRegistry, request: RerankRequest) -> Ranking:
     """Score every document. Raises Unsupported where the model cannot rank, ContextLengthExceeded
     for a document (`param` has its index), QueueFull and EngineFailed.
     """
-    instance = await registry.lease_any(request.model)
-    traits = instance.model.pooling
-    if traits is None:
-        num_tokens, scores = await _ask(instance, request)
-    else:
-        num_tokens, scores = await _score(instance, traits, request)
+    account = current_account()
+    with await registry.lease_any(request.model, request.keep_alive) as instance:
+        account.model_name = instance.name
+        traits = instance.model.pooling
+        if traits is None:
+            num_tokens, scores = await _ask(instance, request)
+        else:
+            num_tokens, scores = await _score(instance, traits, request)
+        account.num_prompt = num_tokens
     ranked = (RankedDocument(index, score) for index, score in enumerate(scores))
     return Ranking(
         model_name=instance.name,

@@ -27,7 +27,7 @@ class RawClient:
 
     def post(self, path: str, body: dict[str, Any] | bytes) -> None:
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        head = f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: {len(data)}\r\n\r\n"
+        head = f"POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(data)}\r\n\r\n"
         self.send(head.encode() + data)
 
     def read_head(self) -> tuple[int, dict[str, str]]:

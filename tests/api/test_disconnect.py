@@ -122,7 +122,9 @@ def test_while_the_model_loads() -> None:
 def test_in_the_middle_of_its_own_body(caplog: pytest.LogCaptureFixture) -> None:
     with fake_serving() as server:
         with connected(server.live.port) as leaver:
-            leaver.send(b"POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 99\r\n\r\n{")
+            leaver.send(
+                b"POST /v1/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: 99\r\n\r\n{"
+            )
         with neighbour(server):
             pass
     assert [record.getMessage() for record in caplog.records if record.levelno >= 40] == []

@@ -222,7 +222,9 @@ def test_a_body_beyond_the_limit_is_a_413(client: httpx.Client) -> None:
 
 def test_a_body_beyond_the_limit_is_refused_before_it_is_all_sent(server: FakeServer) -> None:
     with connected(server.live.port) as client:
-        client.send(b"POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 9999999\r\n\r\n")
+        client.send(
+            b"POST /v1/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9999999\r\n\r\n"
+        )
         client.send(b"x" * 60_000)
         assert client.read_head()[0] == 413
 

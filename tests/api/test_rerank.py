@@ -117,7 +117,9 @@ def test_texts_are_answered_as_tei_does(client: httpx.Client) -> None:
     assert by_index(found, "score") == pytest.approx(plain, abs=1e-3)
 
 
-@pytest.mark.parametrize("route", ["/rerank", "/v1/rerank", "/reranking", "/v1/reranking"])
+@pytest.mark.parametrize(
+    "route", ["/rerank", "/v1/rerank", "/v2/rerank", "/reranking", "/v1/reranking"]
+)
 def test_it_is_served_under_all_its_names(route: str, client: httpx.Client) -> None:
     assert len(rerank(client, route)["results"]) == 4
 

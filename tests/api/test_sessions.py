@@ -24,7 +24,7 @@ def server() -> Iterator[FakeServer]:
 
 def post(client: RawClient, path: str, body: dict[str, Any], **headers: str) -> None:
     data = json.dumps(body).encode()
-    lines = [f"POST {path} HTTP/1.1", "host: x", f"content-length: {len(data)}"]
+    lines = [f"POST {path} HTTP/1.1", "host: localhost", f"content-length: {len(data)}"]
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
     client.send("\r\n".join(lines).encode() + b"\r\n\r\n" + data)
 

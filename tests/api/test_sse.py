@@ -6,7 +6,6 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
 
-import httpx
 import pytest
 from api.raw_client import connected, data_lines, text_of
 from fake_server import FakeServer, fake_serving, says
@@ -14,7 +13,6 @@ from starlette.types import Message
 
 from llmd.api.sse import PING, EventStreamResponse
 from llmd.config.settings import ServerSettings
-from llmd.engine.thread import MAX_CRASHES
 
 REQUEST = {"prompt": "hello", "max_tokens": 20, "stream": True}
 
@@ -142,19 +140,3 @@ def test_a_crash_of_a_whole_answer_is_a_500_that_is_not_repeated(server: FakeSer
     assert response.status_code == 500
     assert response.json()["error"]["code"] == "engine_failed"
     assert response.headers["x-should-retry"] == "false"
-
-
-def test_an_engine_that_gave_up_is_not_ready_and_says_why(server: FakeServer) -> None:
-    server.runner.failure = RuntimeError("out of tea")
-    with server.live.client() as client:
-        codes = [_code(client) for _ in range(MAX_CRASHES + 1)]
-        ready, live = client.get("/readyz"), client.get("/livez")
-    assert codes == ["engine_failed"] * (MAX_CRASHES + 1)
-    assert ready.status_code == 503
-    assert "out of tea" in ready.json()["error"]["message"]
-    assert live.status_code == 200
-
-
-def _code(client: httpx.Client) -> str:
-    response = client.post("/v1/completions", json={"prompt": "a"})
-    return str(response.json()["error"]["code"])

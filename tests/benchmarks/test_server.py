@@ -7,7 +7,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from server import Server, Values, add_server_options, measure_in_turn, running, started
+from server import (
+    ENVIRONMENT,
+    Server,
+    Values,
+    add_server_options,
+    measure_in_turn,
+    running,
+    started,
+)
+
+from llmd.config.settings import ServerSettings
 
 
 def options_of(*arguments: str) -> argparse.Namespace:
@@ -34,6 +44,21 @@ def test_a_server_is_stopped_with_its_block(tmp_path: Path) -> None:
     with running(arguments, tmp_path / "log") as process:
         pass
     assert process.returncode is not None
+
+
+@pytest.mark.parametrize(("theirs", "expected"), [(None, "none"), ("auto", "auto")])
+def test_a_daemon_keeps_no_responses_unless_the_caller_wants_it(
+    theirs: str | None, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (name,) = ENVIRONMENT
+    assert name.removeprefix("LLMD_SERVER__").lower() in ServerSettings.model_fields
+    monkeypatch.delenv(name, raising=False)
+    if theirs is not None:
+        monkeypatch.setenv(name, theirs)
+    tell = f"import os; print(os.environ[{name!r}], end='')"
+    with running([sys.executable, "-c", tell], tmp_path / "log") as process:
+        process.wait()
+    assert (tmp_path / "log").read_text() == expected
 
 
 def test_a_server_that_does_not_end_is_killed(

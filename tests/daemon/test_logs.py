@@ -9,6 +9,7 @@ import pytest
 
 from llmd.config.settings import LogLevel
 from llmd.daemon.logs import configure
+from llmd.serving.account import RequestAccount, reset_account, set_account
 
 NAMES = ("llmd", "uvicorn", "asyncio")
 
@@ -119,3 +120,46 @@ def test_configuring_again_replaces_what_was_there() -> None:
     first, second = configured(), configured()
     logging.getLogger("llmd").info("once")
     assert (first.getvalue(), second.getvalue().count("once")) == ("", 1)
+
+
+@pytest.fixture
+def account() -> Iterator[RequestAccount]:
+    """That of the request that is worked on."""
+    account = RequestAccount("req_1")
+    token = set_account(account)
+    yield account
+    reset_account(token)
+
+
+def test_what_goes_wrong_names_its_request(account: RequestAccount) -> None:
+    stream = configured()
+    logging.getLogger("llmd.api").error("broke", exc_info=raised())
+    logging.getLogger("llmd.api").info("by the way")
+    lines = stream.getvalue().splitlines()
+    assert lines[0].endswith("error   api: broke id=req_1")
+    assert lines[-1].endswith("info    api: by the way")
+
+
+def test_json_names_the_request_everywhere(account: RequestAccount) -> None:
+    stream = configured(json=True)
+    logging.getLogger("llmd.api").info("by the way")
+    assert json.loads(stream.getvalue())["request_id"] == "req_1"
+
+
+def test_what_a_request_left_behind_is_not_its_own(account: RequestAccount) -> None:
+    stream = configured(json=True)
+    account.is_over = True
+    logging.getLogger("llmd.registry").info("unloaded")
+    assert "request_id" not in json.loads(stream.getvalue())
+
+
+def test_the_line_of_a_request_has_its_own_shape() -> None:
+    stream = configured()
+    logging.getLogger("llmd.access").warning("POST /v1/completions 503 0.00s id=req_1")
+    assert stream.getvalue().split(" ", 1)[1] == "POST /v1/completions 503 0.00s id=req_1\n"
+
+
+def test_a_path_cannot_forge_a_line() -> None:
+    stream = configured()
+    logging.getLogger("llmd.access").info("%s", "GET /a\n14:02:11 error x 404 id=req_1")
+    assert stream.getvalue().count("\n") == 1

@@ -243,7 +243,7 @@ def test_a_missing_file_is_refused(directory: Path) -> None:
     ("kind", "cure"),
     [
         (BrokenKind.MAGIC, "Give the path of a .gguf file."),
-        (BrokenKind.TRUNCATED, UPGRADE),
+        (BrokenKind.TRUNCATED, "Download it again."),
         (BrokenKind.UNKNOWN_ARCHITECTURE, UPGRADE),
         (BrokenKind.BAD_TEMPLATE, "--chat-template FILE."),
     ],

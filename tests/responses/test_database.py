@@ -168,6 +168,15 @@ def test_a_continued_response_stays(open_database: Open, clock: Clock) -> None:
     assert database.find("", "resp_1") is not None
 
 
+def test_a_chain_that_is_only_looked_at_grows_old(open_database: Open, clock: Clock) -> None:
+    database = open_database()
+    database.save(record())
+    clock.now += 29 * DAY
+    assert database.chain("", "resp_1", is_use=False) == [database.find("", "resp_1")]
+    clock.now += 29 * DAY
+    assert database.find("", "resp_1") is None
+
+
 def test_a_chain_breaks_at_what_is_too_old(open_database: Open, clock: Clock) -> None:
     database = open_database()
     for number in (1, 2):

@@ -387,7 +387,7 @@ def test_an_engine_that_has_enough_to_do_takes_no_more() -> None:
     async def work(instance: FakeInstance, start: Start) -> None:
         endless = await start(num_choices=4)
         # As many as may wait beside the four that run.
-        many = await start(num_choices=instance._settings.max_queue)
+        many = await start(num_choices=instance.settings.max_queue)
         with pytest.raises(QueueFull):
             await start()
         many.close()

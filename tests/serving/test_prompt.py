@@ -169,3 +169,12 @@ def test_a_long_chat_is_rendered_beside_the_event_loop(
     assert renderings[-1] is False
     encoded(CHAT, is_kept=True)
     assert renderings[-1] is True
+
+
+def test_a_slow_template_is_rendered_beside_the_event_loop(renderings: list[bool]) -> None:
+    loop = "{% for i in range(700) %}{% for j in range(700) %}{% endfor %}{% endfor %}"
+    source = f"{{% if messages[-1].content == {ASK.content!r} %}}{loop}{{% endif %}}{CHATML}"
+    prompt = ChatPrompt(messages=(SYSTEM, ASK))
+    renderings.clear()
+    encoded(prompt, prompt, source=source)
+    assert renderings[-2:] == [True, False]

@@ -10,6 +10,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from llmd.api import json_body
+from llmd.api.admission import admitted
 from llmd.api.disconnect import until_disconnect
 from llmd.api.early_stream import open_stream
 from llmd.api.errors import openai_body
@@ -27,22 +28,20 @@ from llmd.serving.generation import Generation, start_generation
 
 async def complete(request: Request) -> ASGIApp:
     state = state_of(request)
-    body = await json_body.read(
-        request, NativeCompletionRequest, max_bytes=state.settings.max_body_bytes
-    )
+    body = await json_body.read(request, NativeCompletionRequest, state.settings)
     return await _answer(request, body, body.to_core(tenant=tenant_of(request)))
 
 
 async def infill(request: Request) -> ASGIApp:
     state = state_of(request)
-    body = await json_body.read(request, InfillRequest, max_bytes=state.settings.max_body_bytes)
+    body = await json_body.read(request, InfillRequest, state.settings)
     return await _answer(request, body, body.to_core(tenant=tenant_of(request)))
 
 
 async def _answer(request: Request, body: NativeFields, wanted: GenerateRequest) -> ASGIApp:
-    session = session_of(request, body.session)
+    state, session = state_of(request), session_of(request, body.session)
     return await until_disconnect(
-        request.receive, _generate(state_of(request), body, wanted, session)
+        request.receive, _generate(state, body, admitted(state, wanted), session)
     )
 
 

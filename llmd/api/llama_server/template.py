@@ -23,11 +23,10 @@ class ApplyTemplateRequest(ChatCompletionRequest):
 async def apply(request: Request) -> Response:
     """Raises InvalidRequest or TemplateFailed, as the chat itself would."""
     state, tenant = state_of(request), tenant_of(request)
-    body = await json_body.read(
-        request, ApplyTemplateRequest, max_bytes=state.settings.max_body_bytes
-    )
+    body = await json_body.read(request, ApplyTemplateRequest, state.settings)
     (prompt,) = body.to_core(tenant=tenant).prompts
     assert isinstance(prompt, ChatPrompt)
-    instance = await state.registry.lease(body.model)
-    text = await render(instance, prompt, tenant=tenant, opens_answer=body.add_generation_prompt)
+    opens_answer = body.add_generation_prompt
+    with await state.registry.lease(body.model, body.keep_alive) as instance:
+        text = await render(instance, prompt, tenant=tenant, opens_answer=opens_answer)
     return Response(orjson.dumps({"prompt": text}), media_type="application/json")

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from llmd.api import json_body
-from llmd.api.json_body import JsonModel
+from llmd.api.keep_alive import KeepAliveField
 from llmd.api.state import state_of
 from llmd.errors import InvalidRequest
 from llmd.registry.instance import ModelInstance
@@ -19,41 +19,41 @@ LONG_CONTENT = 20_000
 """Characters or tokens from which on they are handled beside the event loop, not on it."""
 
 
-class TokenizeRequest(JsonModel):
+class TokenizeRequest(KeepAliveField):
     model: str | None = None
-    content: str | list[str | int]
+    content: str | list[str | int] = ""
     add_special: bool = False
     parse_special: bool = True
     with_pieces: bool = False
 
 
-class DetokenizeRequest(JsonModel):
+class DetokenizeRequest(KeepAliveField):
     model: str | None = None
-    tokens: list[int]
+    tokens: list[int] = []
 
 
 async def tokenize(request: Request) -> Response:
     state = state_of(request)
-    body = await json_body.read(request, TokenizeRequest, max_bytes=state.settings.max_body_bytes)
-    instance = await state.registry.lease_any(body.model)
-    if len(body.content) > LONG_CONTENT or isinstance(body.content, list):
-        tokens = await asyncio.to_thread(_tokens, instance, body)
-    else:
-        tokens = _tokens(instance, body)
+    body = await json_body.read(request, TokenizeRequest, state.settings)
+    with await state.registry.lease_any(body.model, body.keep_alive) as instance:
+        if len(body.content) > LONG_CONTENT or isinstance(body.content, list):
+            tokens = await asyncio.to_thread(_tokens, instance, body)
+        else:
+            tokens = _tokens(instance, body)
     return Response(orjson.dumps({"tokens": tokens}), media_type="application/json")
 
 
 async def detokenize(request: Request) -> Response:
     """Raises InvalidRequest for ids that are none."""
     state = state_of(request)
-    body = await json_body.read(request, DetokenizeRequest, max_bytes=state.settings.max_body_bytes)
-    instance = await state.registry.lease_any(body.model)
-    _check(instance, body.tokens, "tokens")
-    decode = instance.model.tokenizer.decode
-    if len(body.tokens) > LONG_CONTENT:
-        text = await asyncio.to_thread(decode, body.tokens)
-    else:
-        text = decode(body.tokens)
+    body = await json_body.read(request, DetokenizeRequest, state.settings)
+    with await state.registry.lease_any(body.model, body.keep_alive) as instance:
+        _check(instance, body.tokens, "tokens")
+        decode = instance.model.tokenizer.decode
+        if len(body.tokens) > LONG_CONTENT:
+            text = await asyncio.to_thread(decode, body.tokens)
+        else:
+            text = decode(body.tokens)
     return Response(orjson.dumps({"content": text}), media_type="application/json")
 
 

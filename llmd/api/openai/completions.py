@@ -7,6 +7,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from llmd.api import json_body
+from llmd.api.admission import admitted
 from llmd.api.disconnect import until_disconnect
 from llmd.api.early_stream import open_stream
 from llmd.api.openai.chat import change_headers
@@ -21,7 +22,7 @@ from llmd.serving.generation import start_generation
 
 async def create(request: Request) -> ASGIApp:
     state = state_of(request)
-    body = await json_body.read(request, CompletionRequest, max_bytes=state.settings.max_body_bytes)
+    body = await json_body.read(request, CompletionRequest, state.settings)
     session = session_of(request, body.session)
     return await until_disconnect(
         request.receive, _answer(state, body, tenant_of(request), session)
@@ -31,7 +32,7 @@ async def create(request: Request) -> ASGIApp:
 async def _answer(
     state: ApiState, body: CompletionRequest, tenant: str, session: str | None
 ) -> ASGIApp:
-    wanted = body.to_core(tenant=tenant)
+    wanted = admitted(state, body.to_core(tenant=tenant))
     start = state.sessions.start(tenant, session, lambda: start_generation(state.registry, wanted))
     if body.stream:
         return await open_stream(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
+from llmd.api.access_log import background_work
 from llmd.api.errors import explain_crash
 from llmd.api.openai.encode_response import encode_event
 from llmd.api.openai.encode_response_items import ItemEvent
@@ -56,12 +57,14 @@ class BackgroundResponse:
             await waiter
 
     async def _advance(self) -> None:
-        generation = await self._start()
-        try:
-            async for event in self.run.writer.advance(generation):
-                self.add(event)
-        finally:
-            generation.close()
+        path = f"/v1/responses/{self.run.writer.id}"
+        with background_work(path, lambda: self.stopped_by):
+            generation = await self._start()
+            try:
+                async for event in self.run.writer.advance(generation):
+                    self.add(event)
+            finally:
+                generation.close()
 
     async def _start(self) -> Generation:
         while True:
@@ -122,14 +125,16 @@ class BackgroundResponses:
         async for _ in background.follow(len(background.events)):
             pass
 
-    async def close(self, *, grace: float) -> None:
-        """Take none on any more, and let those that run go on for so many seconds. Idempotent."""
-        self._is_closed = True
-        if self._supervisors:
-            await asyncio.wait(set(self._supervisors), timeout=grace)
-        self.stop()
-        if self._supervisors:
+    async def wait(self) -> None:
+        """Returns when none is under way any more."""
+        while self._supervisors:
             await asyncio.wait(set(self._supervisors))
+
+    async def close(self) -> None:
+        """Take none on any more, and let those that run fail. Idempotent."""
+        self._is_closed = True
+        self.stop()
+        await self.wait()
 
     def stop(self) -> None:
         """Let what still runs fail now. A plain call."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -107,6 +108,18 @@ def input_items(record: ResponseRecord) -> list[Item]:
     """What its own request brought."""
     items: list[Item] = orjson.loads(record.input_items)
     return items
+
+
+def all_input_items(chain: Sequence[ResponseRecord]) -> list[Item]:
+    """What the last response of a chain was made of, the oldest first. An item that was sent again
+    is there once, as lists are read on from an item's id.
+    """
+    *before, last = chain
+    items = [each for record in before for each in (*input_items(record), *output_items(record))]
+    found: dict[str, Item] = {}
+    for item in (*items, *input_items(last)):
+        found.setdefault(item["id"], item)
+    return list(found.values())
 
 
 def output_items(record: ResponseRecord) -> list[Item]:

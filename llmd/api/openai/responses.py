@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
@@ -9,6 +11,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from llmd.api import json_body
+from llmd.api.admission import admitted
 from llmd.api.disconnect import until_disconnect
 from llmd.api.early_stream import open_stream
 from llmd.api.openai import stored_responses
@@ -37,7 +40,7 @@ def routes(path: str) -> list[Route]:
 
 async def create(request: Request) -> ASGIApp:
     state = state_of(request)
-    body = await json_body.read(request, ResponsesRequest, max_bytes=state.settings.max_body_bytes)
+    body = await json_body.read(request, ResponsesRequest, state.settings)
     session = session_of(request, body.session)
     return await until_disconnect(
         request.receive, _answer(state, body, tenant_of(request), session)
@@ -46,7 +49,7 @@ async def create(request: Request) -> ASGIApp:
 
 async def count_input_tokens(request: Request) -> ASGIApp:
     state = state_of(request)
-    body = await json_body.read(request, ResponsesRequest, max_bytes=state.settings.max_body_bytes)
+    body = await json_body.read(request, ResponsesRequest, state.settings)
     return await until_disconnect(request.receive, _count(state, body, tenant_of(request)))
 
 
@@ -54,6 +57,7 @@ async def _answer(
     state: ApiState, body: ResponsesRequest, tenant: str, session: str | None
 ) -> ASGIApp:
     run = await prepare(state.registry, state.responses, body, tenant)
+    run = replace(run, core=admitted(state, run.core))
     if body.background:
         return await _begin(state, run)
     start = state.sessions.start(tenant, session, run.start)
@@ -76,6 +80,10 @@ async def _answer(
 
 async def _begin(state: ApiState, run: ResponseRun) -> ASGIApp:
     background = await state.background.begin(run)
+    if state.caller is not None and state.caller.slot is not None:
+        slot = state.caller.slot
+        slot.hold()
+        background.work.add_done_callback(lambda _: slot.release())
     if run.request.stream:
         return EventStreamResponse(
             background.follow(0), lambda: None, ping_interval=state.settings.sse_ping_interval

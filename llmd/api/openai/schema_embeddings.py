@@ -6,14 +6,14 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from llmd.api.json_body import JsonModel
+from llmd.api.keep_alive import KeepAliveField
 from llmd.api.openai.schema_sampling import MAX_PRIORITY
 from llmd.core.embedding import EmbedRequest
 from llmd.core.request import TextPrompt, TokenPrompt
 from llmd.errors import InvalidRequest
 
 
-class EmbeddingRequest(JsonModel):
+class EmbeddingRequest(KeepAliveField):
     """`truncate` and `priority` are llmd's own."""
 
     model: str | None = None
@@ -32,6 +32,7 @@ class EmbeddingRequest(JsonModel):
             truncate=self.truncate,
             tenant=tenant,
             priority=self.priority,
+            keep_alive=self.keep_alive,
         )
 
     def _inputs(self) -> tuple[TextPrompt | TokenPrompt, ...]:

@@ -9,7 +9,7 @@ import orjson
 
 from llmd.api import json_body
 from llmd.api.json_body import JsonModel
-from llmd.errors import Unsupported
+from llmd.errors import InvalidRequest, Unsupported
 
 Item = dict[str, Any]
 """One input or output item, as JSON."""
@@ -133,7 +133,7 @@ _KINDS: dict[
 }
 
 
-def read_items(given: str | Sequence[dict[str, Any]], make_id: Callable[[str], str]) -> list[Item]:
+def read_items(given: str | Sequence[Any], make_id: Callable[[str], str]) -> list[Item]:
     """The items of `input`, each with all that an item of its kind has; a string is a user's
     message. References stay references. `make_id` gives ids, by kind, to items without one. Raises
     InvalidRequest or Unsupported, naming the item by its index.
@@ -143,7 +143,13 @@ def read_items(given: str | Sequence[dict[str, Any]], make_id: Callable[[str], s
     return [_read_item(item, ("input", index), make_id) for index, item in enumerate(given)]
 
 
-def _read_item(item: dict[str, Any], at: Where, make_id: Callable[[str], str]) -> Item:
+def _read_item(item: Any, at: Where, make_id: Callable[[str], str]) -> Item:
+    if not isinstance(item, dict):
+        raise InvalidRequest(
+            f"item {at[1]} of the input is no object. Send {{'role': 'user', 'content': ...}}, or "
+            "a string as the whole input.",
+            param=_path(at),
+        )
     kind = item.get("type")
     if kind is None:
         kind = "message" if "role" in item or "id" not in item else "item_reference"

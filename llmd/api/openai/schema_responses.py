@@ -79,7 +79,7 @@ class TextConfig(JsonModel):
 
 
 class ResponsesRequest(ThinkingFields, SamplingFields):
-    input: str | list[dict[str, Any]] | None = None
+    input: str | list[Any] | None = None
     instructions: str | None = None
     previous_response_id: str | None = None
     store: bool = True

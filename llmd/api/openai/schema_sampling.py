@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from pydantic import Field, field_validator
 
 from llmd.api.json_body import JsonModel
+from llmd.api.keep_alive import KeepAliveField
 from llmd.api.openai.samplers import only_samplers
 from llmd.core.request import GenerateRequest, Prompt
 from llmd.errors import InvalidRequest, Unsupported
@@ -33,7 +34,7 @@ class StreamOptions(JsonModel):
     include_usage: bool = False
 
 
-class SamplingFields(JsonModel):
+class SamplingFields(KeepAliveField):
     """OpenAI's sampling fields, those of llama-server under its names, and llmd's own:
     `cache_report`, `deterministic`, `priority` and `session`.
     """
@@ -145,6 +146,7 @@ class SamplingFields(JsonModel):
             cache_report=self.cache_report,
             timings_per_token=self.timings_per_token,
             return_progress=self.wants_progress,
+            keep_alive=self.keep_alive,
         )
 
     def _biases(self) -> tuple[tuple[int, float], ...]:

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from llmd.api.openai.encode_response import describe_error, encode_event
-from llmd.api.openai.response_history import input_items
+from llmd.api.openai.response_history import all_input_items
 from llmd.api.sse import EventStreamResponse
 from llmd.api.state import ApiState, state_of
 from llmd.api.tenant import tenant_of
@@ -62,8 +62,8 @@ async def cancel_response(request: Request) -> ASGIApp:
 
 
 async def list_input_items(request: Request) -> ASGIApp:
-    """What the request of a response brought, a page at a time: the newest first, unless asked
-    for otherwise.
+    """All items that a response was made of, those of the conversation before it too, a page at a
+    time: the newest first, unless asked for otherwise.
     """
     state, tenant, id_ = _asked(request)
     query = request.query_params
@@ -73,7 +73,10 @@ async def list_input_items(request: Request) -> ASGIApp:
     limit = _whole_number(request, "limit", 20)
     if not 1 <= limit <= MAX_LIMIT:
         raise InvalidRequest(f"limit is not from 1 to {MAX_LIMIT}. Correct it.", param="limit")
-    items = input_items(await _find(state, tenant, id_))
+    chain = await state.responses.chain(tenant, id_, is_use=False)
+    if not chain:
+        raise _not_found(id_)
+    items = all_input_items(chain)
     if order == "desc":
         items.reverse()
     ids = [item["id"] for item in items]
@@ -187,7 +190,7 @@ def _index(ids: list[str], id_: str, name: str) -> int:
         return ids.index(id_)
     except ValueError:
         raise InvalidRequest(
-            f"there is no input item {id_!r} in this response. Use an id of its list.", param=name
+            f"there is no input item {id_!r} of this response. Use an id of its list.", param=name
         ) from None
 
 

@@ -46,7 +46,13 @@ class RenderBudget:
         self._num_chars_left = MIN_CHARS_MADE + CHARS_MADE_PER_CHAR_GIVEN * num_chars_given
         self._num_steps = 0
         self._max_seconds = max_seconds
-        self._deadline = time.thread_time() + max_seconds
+        self._started = time.thread_time()
+        self._deadline = self._started + max_seconds
+
+    @property
+    def seconds_spent(self) -> float:
+        """So far, of the rendering thread's CPU time."""
+        return time.thread_time() - self._started
 
     def step(self) -> None:
         """Counts one loop pass or call; raises BudgetExceeded when the time is over."""

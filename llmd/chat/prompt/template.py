@@ -43,6 +43,13 @@ _FAULTS = (
 
 _ENVIRONMENT = TemplateEnvironment()
 
+SLOW_SECONDS = 0.02
+"""What one rendering may take on a thread that others wait for, and as much again for each
+CHARS_PER_ALLOWANCE characters.
+"""
+
+CHARS_PER_ALLOWANCE = 20_000
+
 
 @dataclass(frozen=True, slots=True)
 class RenderedPrompt:
@@ -60,7 +67,7 @@ class RenderedPrompt:
 
 
 class ChatTemplate:
-    """A compiled chat template. Immutable; any thread may render.
+    """A compiled chat template. Nothing of it changes but `is_slow`; any thread may render.
 
     `control_tokens` are the texts of tokens that begin and end turns; they are neutralised in
     whatever a client sends. `marker_tokens` are those a model's own words may hold, such as
@@ -81,6 +88,8 @@ class ChatTemplate:
         clock: Callable[[], datetime] = datetime.now,
     ) -> None:
         self.source = source
+        self.is_slow = False
+        """A rendering took too long for the event loop; so may the next ones."""
         self._variables = {
             "bos_token": bos_token,
             "eos_token": eos_token,
@@ -196,8 +205,9 @@ class ChatTemplate:
             "tools": view.tools or no_tools,
             "add_generation_prompt": add_generation_prompt,
         }
+        budget = RenderBudget(view.num_chars + len(self.source))
         try:
-            with spending(RenderBudget(view.num_chars + len(self.source))):
+            with spending(budget):
                 return self._compiled.render(variables)
         except _FAULTS as error:
             words = str(error) or type(error).__name__
@@ -205,6 +215,9 @@ class ChatTemplate:
                 words = "".join(cut(words, marker)) if marker else words
             is_costly = isinstance(error, BudgetExceeded)
             raise TemplateFault(words, is_costly=is_costly) from error
+        finally:
+            allowed = SLOW_SECONDS * (1 + view.num_chars / CHARS_PER_ALLOWANCE)
+            self.is_slow |= budget.seconds_spent > allowed
 
     def _probe_values(self) -> tuple[bool, bool]:
         """Whether content must be a list of parts (some multimodal templates iterate over it), and

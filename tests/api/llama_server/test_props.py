@@ -33,6 +33,19 @@ def test_props_tell_the_window_the_template_and_the_defaults(client: httpx.Clien
 
 
 @pytest.mark.gguf
+def test_props_tell_what_the_template_can_do(client: httpx.Client) -> None:
+    assert client.get("/props").json()["chat_template_caps"] == {
+        "supports_string_content": True,
+        "supports_typed_content": False,
+        "supports_system_role": True,
+        "supports_tools": False,
+        "supports_tool_calls": False,
+        "supports_parallel_tool_calls": False,
+        "supports_object_arguments": False,
+    }
+
+
+@pytest.mark.gguf
 def test_props_do_not_tell_where_files_lie(client: httpx.Client) -> None:
     assert client.get("/v1/props").json()["model_path"] == "llama.gguf"
 

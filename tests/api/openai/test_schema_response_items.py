@@ -14,7 +14,7 @@ ITEM_TYPE: TypeAdapter[Any] = TypeAdapter(ResponseItem)
 USER = {"role": "user", "content": "hello"}
 
 
-def read(*items: dict[str, Any]) -> list[dict[str, Any]]:
+def read(*items: Any) -> list[dict[str, Any]]:
     return read_items(items, lambda kind: f"{kind}_new")
 
 
@@ -102,9 +102,11 @@ def test_what_cannot_be_read_is_refused_by_its_index(item: dict[str, Any], param
         ({"type": "function_call_output", "output": "x"}, "input.1.call_id"),
         ({"type": "function_call_output", "call_id": "c", "output": 7}, "input.1.output"),
         ({"type": "item_reference"}, "input.1.id"),
+        ("x", "input.1"),
+        (None, "input.1"),
     ],
 )
-def test_a_fault_is_named_by_its_path(item: dict[str, Any], param: str) -> None:
+def test_a_fault_is_named_by_its_path(item: Any, param: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         read(USER, item)
     assert caught.value.param == param

@@ -231,7 +231,7 @@ def test_beyond_what_one_daemon_takes_on_there_is_a_429(
 def test_what_ends_takes_none_on_any_more() -> None:
     async def main() -> None:
         responses = BackgroundResponses()
-        await responses.close(grace=0)
+        await responses.close()
         run: Any = None
         with pytest.raises(Draining):
             await responses.begin(run)

@@ -217,6 +217,7 @@ def test_truncation_drops_the_oldest_items(client: httpx.Client) -> None:
     ("fields", "param"),
     [
         ({"input": [{"type": "computer_call", "id": "x"}]}, "input.0.type"),
+        ({"input": [{"role": "user", "content": "a"}, "b"]}, "input.1"),
         ({"input": "x", "tools": [{**WEATHER, "parameters": {"type": "array"}}]},
          "tools.0.parameters"),
         ({"input": "x", "tools": [{"type": "mcp"}, {**WEATHER, "name": ""}]}, "tools.1.name"),

@@ -91,6 +91,9 @@ def test_what_is_stored(client: OpenAI) -> None:
     assert client.responses.retrieve(response.id).output_text == response.output_text
     (item,) = client.responses.input_items.list(response.id)
     assert item.type == "message" and item.role == "user"
+    going_on = client.responses.create(input="Bye!", previous_response_id=response.id, **ASK)
+    items = client.responses.input_items.list(going_on.id, order="asc", limit=1)
+    assert [each.role for each in items if each.type == "message"] == ["user", "assistant", "user"]
     client.responses.delete(response.id)
     with pytest.raises(openai.NotFoundError, match="no stored response"):
         client.responses.retrieve(response.id)

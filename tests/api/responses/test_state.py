@@ -149,6 +149,37 @@ def test_a_reference_stands_for_its_item(client: httpx.Client) -> None:
     assert items[1] == first["output"][0]
 
 
+def test_input_items_are_all_that_a_response_was_made_of(client: httpx.Client) -> None:
+    first = create(client, input=WEATHER_QUESTION, tools=[WEATHER])
+    (call,) = first["output"]
+    result = {"type": "function_call_output", "call_id": call["call_id"], "output": "17 degrees"}
+    second = create(client, input=[result], tools=[WEATHER], previous_response_id=first["id"])
+    third = create(client, input="Hello!", previous_response_id=second["id"])
+    path = f"{third['id']}/input_items"
+    items = get(client, path, order="asc")["data"]
+    kinds = ["message", "function_call", "function_call_output", "message", "message"]
+    assert [item["type"] for item in items] == kinds
+    assert [items[1], items[3]] == [call, second["output"][0]]
+    assert get(client, path)["data"] == items[::-1]
+    client.delete(f"/v1/responses/{first['id']}")
+    assert get(client, path, order="asc")["data"] == items[2:]
+
+
+def test_an_item_that_is_sent_again_is_listed_once(client: httpx.Client) -> None:
+    first = create(client, input=[{"id": "msg_mine", "role": "user", "content": "Hello!"}])
+    again = [*first["output"], {"id": "msg_mine", "role": "user", "content": "Hello!"}]
+    second = create(client, input=again, previous_response_id=first["id"])
+    found: list[str] = []
+    after: dict[str, str] = {}
+    while True:
+        page = get(client, f"{second['id']}/input_items", limit=1, order="asc", **after)
+        found += [item["id"] for item in page["data"]]
+        if not page["has_more"]:
+            break
+        after = {"after": page["last_id"]}
+    assert found == ["msg_mine", first["output"][0]["id"]]
+
+
 def test_input_items_come_by_page(client: httpx.Client) -> None:
     texts = [str(number) for number in range(5)]
     items = [{"role": "user", "content": text} for text in texts]

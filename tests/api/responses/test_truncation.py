@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from typing import Any
 
@@ -48,11 +49,51 @@ def test_what_does_not_fit_is_shortened(client: httpx.Client) -> None:
 
 
 def test_the_turns_after_a_cut_find_the_same_beginning(client: httpx.Client) -> None:
-    found = [usage(client, turns(number)) for number in range(40, 60)]
-    num_missed = sum(
-        cached < before / 2 for (before, _), (_, cached) in zip(found, found[1:], strict=False)
-    )
-    assert num_missed <= len(found) // 3
+    draw = random.Random(1)
+    items: list[dict[str, Any]] = []
+    dropped, missed = [], 0
+    before = 0
+    for _ in range(40):
+        # Some of what is said takes more tokens than others of as many characters.
+        question = {"role": "user", "content": draw.choice("a\u8a9e") * draw.randint(1, 50)}
+        counted = client.post(
+            "/v1/responses/input_tokens",
+            json={"input": [*items, question], "instructions": "brief"},
+        )
+        num_tokens, num_cached = usage(client, [*items, question])
+        dropped.append(counted.json()["input_tokens"] - num_tokens)
+        missed += num_cached < before // 2
+        before = num_tokens
+        answer = {"role": "assistant", "content": draw.choice("b\u8a00") * draw.randint(1, 50)}
+        items += [question, answer]
+    assert dropped == sorted(dropped)
+    num_cuts = len(set(dropped) - {0})
+    assert 2 <= num_cuts <= dropped[-1] / (CONTEXT / 4)
+    assert missed <= num_cuts
+
+
+def test_there_is_room_left_for_the_answer(client: httpx.Client) -> None:
+    items = turns(12)
+    while True:
+        counted = client.post("/v1/responses/input_tokens", json={"input": items})
+        if counted.json()["input_tokens"] > CONTEXT - 100:
+            break
+        items = [
+            {"role": "user", "content": "more"},
+            {"role": "assistant", "content": "ok"},
+            *items,
+        ]
+    assert counted.json()["input_tokens"] < CONTEXT
+    body = {"input": items, "truncation": "auto", "max_output_tokens": 300}
+    answer = client.post("/v1/responses", json=body).json()
+    assert CONTEXT / 3 < answer["usage"]["input_tokens"] <= CONTEXT - 300
+
+
+def test_what_leaves_no_room_and_cannot_be_shortened_is_answered_all_the_same(
+    client: httpx.Client,
+) -> None:
+    body = {"input": "x" * (CONTEXT - 100), "truncation": "auto", "max_output_tokens": 300}
+    assert client.post("/v1/responses", json=body).status_code == 200
 
 
 def test_what_cannot_be_shortened_is_refused(client: httpx.Client) -> None:

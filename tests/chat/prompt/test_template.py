@@ -234,3 +234,21 @@ def test_a_template_that_drops_the_final_message_cannot_continue_it() -> None:
     with pytest.raises(Unsupported) as caught:
         rendered(source, USER, start, continue_final_message=True)
     assert caught.value.param == "messages.1"
+
+
+LONG_LOOP = "{% for i in range(700) %}{% for j in range(700) %}{% endfor %}{% endfor %}"
+SLOW = f"{{% if 'slow' in messages[-1].content %}}{LONG_LOOP}{{% endif %}}"
+
+
+def test_a_template_that_takes_its_time_is_known_to_be_slow() -> None:
+    compiled = template(SLOW + LOOP)
+    compiled.render([USER])
+    assert not compiled.is_slow
+    compiled.render([Message(role="user", content="be slow")])
+    assert compiled.is_slow
+
+
+def test_a_long_conversation_makes_no_template_slow() -> None:
+    compiled = template(DEFAULT_TEMPLATE)
+    compiled.render([Message(role="user", content="x" * 1000)] * 3000)
+    assert not compiled.is_slow
