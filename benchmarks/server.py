@@ -27,6 +27,11 @@ MAX_ROUNDS = 50
 START_SECONDS = 180.0
 STOP_SECONDS = 15.0
 
+ENVIRONMENT = {"LLMD_SERVER__STATE_DIR": "none"}
+"""What servers are started with unless the caller's environment says otherwise: a daemon under test
+keeps its responses in memory, and leaves those of the user alone. Flags of a command go before it.
+"""
+
 Values = Mapping[str, str | int]
 """What is filled into commands, by name."""
 
@@ -62,11 +67,15 @@ def running(
     arguments: Sequence[str], log: Path, *, stop_seconds: float = STOP_SECONDS
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A process in its own group, ended with all its children when the block is left: by SIGTERM,
-    and `stop_seconds` later by SIGKILL.
+    and `stop_seconds` later by SIGKILL. ENVIRONMENT is in its environment.
     """
     with log.open("wb") as output:
         process = subprocess.Popen(
-            arguments, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+            arguments,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env={**ENVIRONMENT, **os.environ},
         )
     try:
         yield process
