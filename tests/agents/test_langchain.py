@@ -124,9 +124,9 @@ def test_a_forced_call_is_made_although_nothing_asks_for_it(
     wire: Wire, tools: Tools, model: ChatOpenAI, choice: str
 ) -> None:
     bound = model.bind_tools([tools.calculator], tool_choice=choice)
-    whole = bound.invoke("Hello!")
+    whole = bound.invoke("Thank you very much!")
     streamed = AIMessageChunk("")
-    for chunk in bound.stream("Hello!"):
+    for chunk in bound.stream("Thank you very much!"):
         streamed += chunk
     assert [call["name"] for call in whole.tool_calls] == ["calculator"]
     assert streamed.tool_calls[0]["args"] == whole.tool_calls[0]["args"]
