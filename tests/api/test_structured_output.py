@@ -163,7 +163,8 @@ def test_none_calls_nothing(client: httpx.Client) -> None:
 def test_without_parallel_calls_there_is_one(client: httpx.Client) -> None:
     fields: dict[str, Any] = {"tools": [WEATHER], "tool_choice": "required"}
     fields["parallel_tool_calls"] = False
-    assert [len(calls_of(choice)) for choice in ask(client, n=4, **fields)] == [1] * 4
+    choices = ask(client, "What is the weather in Oslo?", n=4, **fields)
+    assert [len(calls_of(choice)) for choice in choices] == [1] * 4
 
 
 @pytest.mark.parametrize(
