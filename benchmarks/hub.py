@@ -237,8 +237,13 @@ class _Handler(BaseHTTPRequestHandler):
             if self._client_has_gone():
                 raise ConnectionResetError
             start = pause
-        self.wfile.write(memoryview(data)[start:end])
+        # Counted before the client can have them, as it may be asked for the number at once.
         self.hub.num_sent += end - start
+        try:
+            self.wfile.write(memoryview(data)[start:end])
+        except OSError:
+            self.hub.num_sent -= end - start
+            raise
 
     def _client_has_gone(self) -> bool:
         """What is written to one that has gone would count as sent, as long as buffers last."""
