@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from llmd.cli.answer_json import print_json
+from llmd.cli.columns import print_columns
 from llmd.config.size_text import size_text
 from llmd.store.catalog import CatalogEntry, catalog, unfinished
 
@@ -28,7 +29,7 @@ def list_models(as_json: bool) -> None:
     if not entries and not rest:
         click.echo("No models are here. Get one: llmd pull org/repo")
     if entries:
-        _print_table([_COLUMNS, *map(_row, entries)])
+        print_columns([_COLUMNS, *map(_row, entries)])
     for entry in entries:
         if entry.fault:
             click.echo(f"{entry.stored.reference}: {entry.fault}")
@@ -50,13 +51,6 @@ def _row(entry: CatalogEntry) -> tuple[str, ...]:
         (file.license if file else None) or "-",
         f"{datetime.fromtimestamp(stored.modified):%Y-%m-%d %H:%M}",
     )
-
-
-def _print_table(rows: list[tuple[str, ...]]) -> None:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = (f"{cell:{width}}" for cell, width in zip(row, widths, strict=True))
-        click.echo("  ".join(cells).rstrip())
 
 
 def _described(entry: CatalogEntry) -> dict[str, Any]:

@@ -20,7 +20,6 @@ from llmd.errors import InvalidModelFile
 from llmd.store.memory_need import ContextShape, MemoryNeed
 from llmd.store.model_file import ModelFile
 
-_BYTES = ((2**30, " GiB"), (2**20, " MiB"), (2**10, " KiB"))
 _CONTEXTS = (4096, 8192, 32768)
 _COUNTS = ((10**9, "B"), (10**6, "M"), (10**3, "K"))
 
@@ -132,9 +131,9 @@ def _rows(described: dict[str, Any]) -> dict[str, str]:
     rows: dict[str, str] = {
         "name": described["name"] or "",
         "file": described["path"] + (f" and {parts - 1} more" if parts > 1 else ""),
-        "size": _scaled(described["num_bytes"], _BYTES, " bytes"),
+        "size": size_text(described["num_bytes"]),
         "architecture": described["architecture"],
-        "parameters": _scaled(described["num_parameters"], _COUNTS, ""),
+        "parameters": _count_text(described["num_parameters"]),
         "quantization": described["quantization"],
         "context": f"{context} tokens" if context else "",
         "memory": ", ".join(
@@ -170,10 +169,10 @@ def _ability_rows(abilities: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def _scaled(number: int, units: tuple[tuple[int, str], ...], unit: str) -> str:
-    """In the largest unit that leaves a whole one, with two or three digits."""
-    for size, larger in units:
+def _count_text(number: int) -> str:
+    """Such as 1.7B, with two or three digits."""
+    for size, unit in _COUNTS:
         if number >= size:
             amount = number / size
-            return f"{amount:.0f}{larger}" if amount >= 100 else f"{amount:.1f}{larger}"
-    return f"{number}{unit}"
+            return f"{amount:.0f}{unit}" if amount >= 100 else f"{amount:.1f}{unit}"
+    return str(number)
